@@ -1,0 +1,9 @@
+"""From samples to a verdict. Pure: values in, values out; no database, network, clock or chance.
+
+`verdict.judge` is the way in. `docs/judging.md` explains the statistics in prose.
+"""
+
+from monitor.judge.policy import JudgingPolicy
+from monitor.judge.verdict import judge
+
+__all__ = ["JudgingPolicy", "judge"]

@@ -1,0 +1,104 @@
+"""The limits a verdict is reached by. They have a version of their own, stored with each verdict."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from monitor.domain import Metric
+from monitor.errors import ConfigurationError
+
+VERSION = "1"
+
+NOISE_FLOORS = ("policy", "measured")
+
+
+@dataclass(frozen=True, slots=True)
+class JudgingPolicy:
+    """What counts as a change, and how sure one has to be.
+
+    Floors are fractions (0.02 is 2 %); levels are one-sided confidence levels of a t distribution.
+    A check may override any field in its `[judging]` table; the digest does not cover them.
+    """
+
+    version: str = VERSION
+    floor_rate: float = 0.02
+    """Rates, step time and acceptance length: the smallest relative change that counts."""
+    floor_acceptance: float = 0.01
+    """Acceptance rate: the smallest change that counts, in points (0.01 is one point)."""
+    floor_ttft: float = 0.05
+    inner_fraction: float = 0.5
+    """A change is called when its bound lies beyond this part of the floor."""
+    level_regressed: float = 0.99
+    level_unchanged: float = 0.975
+    level_confirm: float = 0.95
+    power: float = 0.90
+    """Power that the minimum detectable effect is stated for."""
+    noise_floor: str = "policy"
+    """`measured`: a time's floor is never below what the sessions at hand can resolve (shared CPUs)."""
+    server_rate_tolerance: float = 0.02
+    """Largest allowed gap between the client's decode rate and the server's own."""
+    min_rate_tokens: int = 16
+    """A rate needs at least this many tokens after the first chunk."""
+    stop_change_limit: float = 0.25
+    """Share of diverged prompts that may change their stop reason before the run is invalid."""
+    length_change_limit: float = 0.20
+    """How far the geometric mean length of diverged answers may move before the run is invalid."""
+    drafted_per_step_tolerance: float = 0.05
+    dead_acceptance: float = 0.02
+    dead_drafted: int = 200
+    lossless_exact: bool = False
+    """Greedy tokens are exactly equal between arms and releases here, and a difference is an error."""
+    min_speedup: float | None = None
+    min_acceptance: float | None = None
+    """Published limits that alarm from the first run (`[expect]` of a check)."""
+    blocks_min: int = 2
+    blocks_max: int = 12
+    """Blocks of one session per arm: where the first look is taken, and where looking ends."""
+    confirm_blocks_max: int = 3
+    """Blocks of two sessions per release and arm, in the order A B B A."""
+
+    def with_overrides(self, overrides: Mapping[str, Any] | None) -> JudgingPolicy:
+        """Return a copy with a check's `[judging]` table applied.
+
+        Raises `ConfigurationError` for an unknown key or a value of another type.
+        """
+        if not overrides:
+            return self
+        known = {f.name: f for f in fields(self) if f.name != "version"}
+        for key, value in overrides.items():
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
+                raise ConfigurationError(f"The judging policy has no setting {key!r}.", advice=hint)
+            _check_type(key, value, getattr(self, key))
+        return replace(self, **overrides)
+
+    def floor(self, metric: Metric) -> float:
+        """Return the smallest change of a metric that counts, as a fraction (points for acceptance)."""
+        if metric is Metric.ACCEPTANCE_RATE:
+            return self.floor_acceptance
+        if metric in (Metric.TTFT_BASELINE, Metric.TTFT_MTP, Metric.STARTUP):
+            return self.floor_ttft
+        return self.floor_rate
+
+
+def _check_type(key: str, value: object, default: object) -> None:
+    if key == "noise_floor":
+        if value not in NOISE_FLOORS:
+            raise ConfigurationError(
+                f"noise_floor is {value!r}.", advice=f"allowed: {', '.join(NOISE_FLOORS)}"
+            )
+        return
+    if isinstance(default, bool) or isinstance(value, bool):
+        if not (isinstance(default, bool) and isinstance(value, bool)):
+            raise ConfigurationError(f"The judging setting {key!r} is {value!r}.", advice="allowed: true, false")
+        return
+    if value is None and default is None:
+        return
+    if not isinstance(value, int | float) or value < 0:
+        raise ConfigurationError(
+            f"The judging setting {key!r} is {value!r}.", advice="allowed: a number of at least 0"
+        )

@@ -1,0 +1,382 @@
+"""The sample file: what a run measured, as JSON lines, so that anyone can judge it again.
+
+One object a line: first a `header`, then `session` and `sample` lines in any order. An unknown field is
+null, an absent key is the same as null, keys that are not known here are ignored. `docs/samples.md`
+explains every field; `docs/samples.schema.json` is generated from the models below. `export` writes the
+format, `judge` reads it, and the spool keeps a running measurement in it.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    TypeAdapter,
+    ValidationError,
+)
+
+from monitor.domain import Arm, Header, Role, Sample, SampleSet, Session
+from monitor.errors import DiskFullError, SampleFileError
+
+SCHEMA = "mtp-monitor/samples/1"
+MAX_LINE_BYTES = 16 * 2**20
+"""A sample of 100,000 tokens takes about 1 MB; a longer line is no sample."""
+
+_SHOWN_INPUT = 60  # characters of a wrong value shown in the message
+
+
+def _finite(value: JsonValue) -> JsonValue:
+    """Refuse NaN and infinities anywhere inside free-form facts: JSON has no word for them."""
+    pending: list[JsonValue] = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            pending.extend(item.values())
+        elif isinstance(item, list):
+            pending.extend(item)
+        elif isinstance(item, float) and not math.isfinite(item):
+            raise ValueError("every number should be finite")
+    return value
+
+
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Name = Annotated[str, Field(min_length=1)]
+Facts = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+
+class HeaderLine(_Line):
+    """What every sample of the file has in common. Exactly one, on the first line."""
+
+    kind: Literal["header"]
+    schema_: Annotated[Literal["mtp-monitor/samples/1"], Field(alias="schema")]
+    check: Name
+    check_digest: Name
+    project: Name
+    version: Name
+    artifact_sha256: Name | None = None
+    host: Name | None = None
+    hardware_class: Name | None = None
+    draft_length: Count | None = None
+    concurrency: Annotated[Count, Field(ge=1)] | None = None
+    sampling: Facts | None = None
+    judging: Facts | None = None
+    calibration: Facts | None = None
+    model_sha256: Name | None = None
+
+
+class SessionLine(_Line):
+    """One start of one engine server for one arm. Numbers are unique in a file."""
+
+    kind: Literal["session"]
+    session: Count
+    arm: Arm
+    block: Count | None = None
+    order: Count | None = None
+    role: Role | None = None
+    started_at: AwareDatetime | None = None
+    startup_s: Amount | None = None
+    gpu_memory_bytes: Count | None = None
+    energy_j: Amount | None = None
+    effective: Facts | None = None
+
+
+class SampleLine(_Line):
+    """One prompt answered in one session."""
+
+    kind: Literal["sample"]
+    session: Count
+    arm: Arm
+    workload: Name
+    prompt: Name
+    repeat: Count | None = None
+    n: Count
+    n_first: Count | None = None
+    ttft_s: Amount | None = None
+    decode_s: Amount | None = None
+    prompt_tokens: Count | None = None
+    drafted: Count | None = None
+    accepted: Count | None = None
+    steps: Count | None = None
+    accepted_per_position: tuple[Count, ...] | None = None
+    stop: Literal["length", "stop"] | None = None
+    server_decode_tps: Amount | None = None
+    token_ids: tuple[Count, ...] | None = None
+    tokens_sha256: Name | None = None
+
+
+Line = Annotated[HeaderLine | SessionLine | SampleLine, Field(discriminator="kind")]
+_LINE: TypeAdapter[HeaderLine | SessionLine | SampleLine] = TypeAdapter(Line)
+_KINDS: dict[type, tuple[str, type[_Line]]] = {
+    Header: ("header", HeaderLine),
+    Session: ("session", SessionLine),
+    Sample: ("sample", SampleLine),
+}
+
+
+# ---------------------------------------------------------------------------------------------
+# Reading
+
+
+def read(path: Path) -> SampleSet:
+    """Read one sample file.
+
+    Raises:
+        SampleFileError: naming file, line, field and what is allowed, when anything in it is not as
+            `docs/samples.md` says, or when the file cannot be read.
+
+    """
+    try:
+        with path.open("rb") as file:
+            return parse(_text_lines(file, str(path)), str(path))
+    except OSError as error:
+        raise SampleFileError(
+            f"The sample file {path} cannot be read: {error.strerror or error}.",
+            advice="check the name and the rights of the file",
+        ) from error
+
+
+def parse(lines: Iterable[str], name: str) -> SampleSet:
+    """Turn the lines of a sample file into values; `name` stands for the file in messages.
+
+    Raises:
+        SampleFileError: as for `read`.
+
+    """
+    header: Header | None = None
+    sessions: dict[int, Session] = {}
+    samples: dict[tuple[int, str, str, int], tuple[int, Sample]] = {}
+    for number, text in enumerate(lines, start=1):
+        if not text.strip():
+            continue
+        line = _line(text, name, number)
+        if isinstance(line, HeaderLine) != (header is None):
+            first = "the first line should be the header" if header is None else "there is a second header"
+            raise _error(name, number, "kind", f"{first}; a file has exactly one, on its first line")
+        if isinstance(line, HeaderLine):
+            header = Header(**_values(line))
+        elif isinstance(line, SessionLine):
+            if line.session in sessions:
+                raise _error(
+                    name, number, "session", f"the number {line.session} is used twice; a number is one start"
+                )
+            sessions[line.session] = _session(line, order=len(sessions))
+        else:
+            sample = Sample(**_values(line) | {"repeat": line.repeat or 0})
+            key = (sample.session, sample.workload, sample.prompt, sample.repeat)
+            if key in samples:
+                raise _error(
+                    name,
+                    number,
+                    "prompt",
+                    f"repeat {sample.repeat} of '{sample.prompt}' in session {sample.session} was already on "
+                    f"line {samples[key][0]}; a repeated prompt has a repeat number of its own",
+                )
+            samples[key] = (number, sample)
+    if header is None:
+        raise _error(name, 1, "kind", "the file is empty; it should begin with a header line")
+    for number, sample in samples.values():
+        session = sessions.get(sample.session)
+        if session is not None and session.arm is not sample.arm:
+            raise _error(
+                name, number, "arm", f"is '{sample.arm}', but session {sample.session} served '{session.arm}'"
+            )
+    return SampleSet(header, tuple(sessions.values()), tuple(sample for _, sample in samples.values()))
+
+
+def _text_lines(file: Any, name: str) -> Iterator[str]:
+    number = 0
+    while raw := file.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(raw) > MAX_LINE_BYTES:
+            raise _error(name, number, None, f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB")
+        try:
+            yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            if not raw.endswith(b"\n"):
+                raise _truncated(name, number) from error
+            raise _error(name, number, None, f"byte {error.start} is not UTF-8") from error
+
+
+def _line(text: str, name: str, number: int) -> HeaderLine | SessionLine | SampleLine:
+    try:
+        return _LINE.validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        if first["type"] == "json_invalid":
+            # A writer ends each line with a newline, so only a cut line lacks one.
+            if not text.endswith("\n"):
+                raise _truncated(name, number) from None
+            raise _error(name, number, None, f"is not JSON ({first['ctx']['error']})") from None
+        raise _error(name, number, *_explain(first)) from None
+
+
+def _explain(first: Any) -> tuple[str | None, str]:
+    """Turn pydantic's error into the field and a phrase on what is allowed and what was found."""
+    kind, message = first["type"], first["msg"]
+    # Inside the union the first step of the place is the kind of the line.
+    place = [str(step) for step in first["loc"][1:]]
+    if kind in {"union_tag_not_found", "union_tag_invalid"}:
+        return "kind", "should be 'header', 'session' or 'sample'"
+    if kind in {"model_attributes_type", "model_type", "dict_type"} and not place:
+        return None, "should be a JSON object"
+    if kind == "missing":
+        return ".".join(place), "is missing, and the line means nothing without it"
+    found = json.dumps(first["input"], default=str)
+    shown = found if len(found) <= _SHOWN_INPUT else found[:_SHOWN_INPUT] + "…"
+    reason = message.removeprefix("Value error, ").replace("Input should", "should").replace("Field", "field")
+    return ".".join(place), f"{reason}, but is {shown}"
+
+
+def _session(line: SessionLine, *, order: int) -> Session:
+    # Without a block number there is nothing to pair by: all such sessions share block 0.
+    known = {
+        "block": 0 if line.block is None else line.block,
+        "order": order if line.order is None else line.order,
+        "role": line.role or Role.SCREEN,
+        "started_at": line.started_at and line.started_at.astimezone(UTC),
+    }
+    return Session(**_values(line) | known)
+
+
+def _values(line: _Line) -> dict[str, Any]:
+    # `schema` is the only alias, and it is no field of the domain's Header.
+    return {name: getattr(line, name) for name in type(line).model_fields if name not in {"kind", "schema_"}}
+
+
+def _error(name: str, number: int, field: str | None, text: str) -> SampleFileError:
+    place = f"{name}, line {number}" + (f", field '{field}'" if field else "")
+    return SampleFileError(f"{place}: {text}.", advice="see docs/samples.md for what each field may hold")
+
+
+def _truncated(name: str, number: int) -> SampleFileError:
+    return SampleFileError(
+        f"{name}, line {number}: the file ends in the middle of a line, so it is truncated.",
+        advice="copy or export the file again",
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# Writing
+
+
+def to_line(value: Header | Session | Sample) -> str:
+    """Return `value` as one line of a sample file, without the newline; equal values give equal text.
+
+    Raises:
+        SampleFileError: when the value could not be read back (not finite, negative, not aware).
+
+    """
+    kind, model = _KINDS[type(value)]
+    record: dict[str, Any] = {"kind": kind}
+    if isinstance(value, Header):
+        record["schema"] = SCHEMA
+    for item in fields(value):
+        record[item.name] = _plain(getattr(value, item.name))
+    try:
+        text = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        model.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        _, reason = _explain(first | {"loc": (kind, *first["loc"])})
+        raise SampleFileError(
+            f"A {kind} cannot be written: field '{'.'.join(map(str, first['loc']))}' {reason}."
+        ) from None
+    except (TypeError, ValueError) as error:  # NaN, a lone surrogate, an object JSON has no word for
+        raise SampleFileError(f"A {kind} cannot be written: {error}.") from error
+    return text
+
+
+def write(path: Path, sample_set: SampleSet) -> None:
+    """Write `sample_set` to `path` in the order it holds, all or nothing: a reader never sees half of it.
+
+    Raises:
+        SampleFileError: when a value cannot be written, or the folder does not take the file.
+        DiskFullError: when there is no room; the old file at `path`, if any, is untouched.
+
+    """
+    values = (sample_set.header, *sample_set.sessions, *sample_set.samples)
+    content = "".join(to_line(value) + "\n" for value in values)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with beside.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise DiskFullError(
+                f"No room left on the disk for the sample file {path}.",
+                kept="the measurements in the database, and a file that was there before",
+                advice="free some space and export again",
+            ) from error
+        raise SampleFileError(
+            f"The sample file {path} cannot be written: {error.strerror or error}.",
+            advice="name a file in a folder that exists and may be written to",
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        # A naive date keeps its missing zone, so that the model refuses it instead of guessing one.
+        return value.isoformat() if value.tzinfo is None else _utc(value)
+    if isinstance(value, dict):
+        return {key: _plain(value[key]) for key in sorted(value)}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _utc(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+# ---------------------------------------------------------------------------------------------
+# The schema
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of one line, as kept in `docs/samples.schema.json`."""
+    schema = _LINE.json_schema(by_alias=True)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": SCHEMA,
+        "title": "One line of a sample file",
+        "description": "docs/samples.md explains the fields.",
+        **schema,
+    }
+
+
+def line_kinds() -> dict[str, tuple[str, ...]]:
+    """Return kind of line → its field names in the order they are written."""
+    return {
+        get_args(model.model_fields["kind"].annotation)[0]: tuple(
+            field.alias or name for name, field in model.model_fields.items()
+        )
+        for model in (HeaderLine, SessionLine, SampleLine)
+    }
+
+
+if __name__ == "__main__":  # python -m monitor.sample_file > docs/samples.schema.json
+    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
