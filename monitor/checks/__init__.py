@@ -1,0 +1,1 @@
+"""Check definitions, their digest and the weights they serve."""

@@ -1,0 +1,228 @@
+"""This machine, as far as it decides what may be compared and what can be run.
+
+NVML is asked through `nvidia-ml-py`; without a driver there simply is no GPU. Nothing here changes the
+machine. Sizes are in bytes, powers in watts, clocks in MHz.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import re
+import secrets
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from monitor.domain import Host, Requirements
+from monitor.errors import HostError
+
+GIB = 2**30
+QUIET_LOAD_PER_CORE = 0.25
+"""One-minute load average for each core above which times are likely to be disturbed."""
+
+
+def describe(state: Path, *, name: str | None = None, root: Path = Path("/")) -> Host:
+    """Return what identifies this machine; the first GPU stands for it.
+
+    `machine_id` is a hash of the system's own, which should not be published; a machine without one
+    (many containers) gets a random one, kept in `state`. `root` is where /proc and /etc are looked for.
+
+    Raises:
+        HostError: when an id has to be kept and `state` cannot be written.
+
+    """
+    gpus = read_gpus()
+    gpu = gpus[0] | {"count": len(gpus)} if gpus else None
+    cpu = _cpu_model(root)
+    cores = len(os.sched_getaffinity(0))
+    return Host(
+        name=name or socket.gethostname(),
+        machine_id=_machine_id(root, state),
+        hardware_class=hardware_class(gpu, cpu, cores),
+        boot_id=_line(root / "proc/sys/kernel/random/boot_id"),
+        cpu=cpu,
+        cores=cores,
+        memory_bytes=psutil.virtual_memory().total,
+        gpu=gpu,
+        kernel=platform.release(),
+    )
+
+
+def hardware_class(gpu: dict[str, Any] | None, cpu: str, cores: int) -> str:
+    """Return the GPU's model and variant as the driver names it, else `cpu-<model>-<cores>`."""
+    if gpu is not None:
+        return str(gpu["name"])
+    slug = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((r|tm|c)\)", "", cpu.lower())).strip("-")
+    return f"cpu-{slug or 'unknown'}-{cores}"
+
+
+def satisfies(host: Host, requires: Requirements, *, free_disk_bytes: int | None = None) -> list[str]:
+    """Return why a check with these requirements is not runnable on `host`; empty when it is."""
+    reasons = []
+    wants_gpu = requires.gpu or requires.gpu_memory_bytes or requires.compute_capability
+    if wants_gpu and host.gpu is None:
+        wanted = f" with {_gib(requires.gpu_memory_bytes)} of memory" if requires.gpu_memory_bytes else ""
+        reasons.append(f"needs an NVIDIA GPU{wanted}; this machine has none")
+    elif wants_gpu and host.gpu is not None:
+        reasons += _gpu_reasons(host.gpu, requires)
+    if requires.memory_bytes > host.memory_bytes:
+        reasons.append(
+            f"needs {_gib(requires.memory_bytes)} of memory; this machine has {_gib(host.memory_bytes)}"
+        )
+    if free_disk_bytes is not None and requires.disk_bytes > free_disk_bytes:
+        reasons.append(f"needs {_gib(requires.disk_bytes)} of free disk; there are {_gib(free_disk_bytes)}")
+    return reasons
+
+
+def free_disk(path: Path) -> int:
+    """Return the bytes free for us on the disk that `path` lies on or would lie on."""
+    there = path.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    return shutil.disk_usage(there).free
+
+
+def is_quiet() -> tuple[bool, str]:
+    """Say whether the machine idles, with a sentence for people; a load average only hints at it."""
+    load = os.getloadavg()[0]
+    cores = len(os.sched_getaffinity(0))
+    if load <= QUIET_LOAD_PER_CORE * cores:
+        return True, f"load average {load:.2f} on {cores} cores: quiet"
+    return False, f"load average {load:.2f} on {cores} cores: something else is running, times will scatter"
+
+
+# ---------------------------------------------------------------------------------------------
+# GPU
+
+
+def read_gpus() -> tuple[dict[str, Any], ...]:
+    """Return the facts of every GPU that the NVIDIA driver shows, in its order; empty without a driver."""
+    import pynvml  # noqa: PLC0415  # the library looks for the driver on import in some versions
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return ()
+    try:
+        return tuple(_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount()))
+    except pynvml.NVMLError as error:
+        raise HostError(
+            f"The NVIDIA driver answers, but not about its GPUs: {error}.",
+            advice="look at nvidia-smi and the kernel log; a lost GPU needs a restart",
+            permanent=False,
+        ) from error
+    finally:
+        with contextlib.suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()
+
+
+def _gpu(nvml: Any, index: int) -> dict[str, Any]:
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+
+    def ask(question: Callable[[], Any]) -> Any:
+        """Return the answer, or None where this card or driver does not know."""
+        try:
+            answer = question()
+        except nvml.NVMLError:
+            return None
+        return answer.decode() if isinstance(answer, bytes) else answer
+
+    capability = ask(lambda: nvml.nvmlDeviceGetCudaComputeCapability(handle))
+    power_mw = ask(lambda: nvml.nvmlDeviceGetPowerManagementLimit(handle))
+    mig = ask(lambda: nvml.nvmlDeviceGetMigMode(handle))
+    ecc = ask(lambda: nvml.nvmlDeviceGetEccMode(handle))
+    return {
+        "index": index,
+        "name": _text(nvml.nvmlDeviceGetName(handle)),
+        "uuid": _text(nvml.nvmlDeviceGetUUID(handle)),
+        "memory_bytes": int(nvml.nvmlDeviceGetMemoryInfo(handle).total),
+        "driver": ask(nvml.nvmlSystemGetDriverVersion),
+        "cuda_driver": ask(nvml.nvmlSystemGetCudaDriverVersion),
+        "vbios": ask(lambda: nvml.nvmlDeviceGetVbiosVersion(handle)),
+        "compute_capability": f"{capability[0]}.{capability[1]}" if capability else None,
+        "power_limit_w": power_mw / 1000 if power_mw is not None else None,
+        "max_sm_clock_mhz": ask(lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM)),
+        "max_memory_clock_mhz": ask(lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_MEM)),
+        "mig": bool(mig[0]) if mig is not None else None,
+        "ecc": bool(ecc[0]) if ecc is not None else None,
+    }
+
+
+def _gpu_reasons(gpu: dict[str, Any], requires: Requirements) -> list[str]:
+    reasons = []
+    if gpu["memory_bytes"] < requires.gpu_memory_bytes:
+        reasons.append(
+            f"needs a GPU with {_gib(requires.gpu_memory_bytes)} of memory; "
+            f"{gpu['name']} has {_gib(gpu['memory_bytes'])}"
+        )
+    wanted, has = requires.compute_capability, gpu.get("compute_capability")
+    if wanted and (has is None or _capability(has) < _capability(wanted)):
+        reasons.append(f"needs compute capability {wanted} or newer; {gpu['name']} has {has or 'told none'}")
+    return reasons
+
+
+def _capability(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("."))
+
+
+# ---------------------------------------------------------------------------------------------
+# What the system tells
+
+
+def _machine_id(root: Path, state: Path) -> str:
+    own = _line(root / "etc/machine-id")
+    if not re.fullmatch(r"[0-9a-f]{32}", own):
+        own = _kept_id(state)
+    return hashlib.sha256(f"mtp-monitor:{own}".encode()).hexdigest()[:32]
+
+
+def _kept_id(state: Path) -> str:
+    file = state / "host_id"
+    if kept := _line(file):
+        return kept
+    fresh = secrets.token_hex(16)
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        # Two processes may come here at once: the first to link its file decides for both.
+        beside = state / f".host_id.{os.getpid()}"
+        beside.write_text(fresh + "\n", encoding="ascii")
+        with contextlib.suppress(FileExistsError):
+            os.link(beside, file)
+        beside.unlink()
+    except OSError as error:
+        raise HostError(
+            f"This machine has no id of its own, and none can be kept in {file}: {error.strerror}.",
+            advice="name a state folder that may be written to",
+        ) from error
+    return _line(file)
+
+
+def _cpu_model(root: Path) -> str:
+    try:
+        text = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    found = re.search(r"^(?:model name|Model|Processor)\s*:\s*(.+)$", text, re.MULTILINE)
+    return " ".join(found[1].split()) if found else platform.machine()
+
+
+def _line(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.0f} GiB" if size >= 10 * GIB else f"{size / GIB:.1f} GiB"

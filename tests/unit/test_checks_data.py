@@ -1,0 +1,106 @@
+"""The checks and workloads that ship."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from monitor.checks.loader import load_checks, select_prompts, unpinned
+from monitor.domain import Check, Host, Tier
+from monitor.host import satisfies
+from monitor.resources import resource_dir
+from monitor.settings import DEFAULT_CHECKS
+
+CHECKS = load_checks()
+REFERENCE = [check for check in CHECKS.values() if check.requires.gpu]
+SMALL_MACHINE = Host(
+    name="small",
+    machine_id="m",
+    hardware_class="cpu-some-2",
+    boot_id="b",
+    cpu="Some CPU",
+    cores=2,
+    memory_bytes=8 * 2**30,
+)
+CELLS = ("gemma-4-31b-vllm-fp8", "gemma-4-31b-llama-q8", "qwen-3.6-27b-vllm-fp8", "qwen-3.6-27b-llama-q8")
+
+
+def test_each_cell_of_the_reference_machine_is_there_at_several_draft_lengths() -> None:
+    for cell in CELLS:
+        for length in (2, 3, 4, 5):
+            assert CHECKS[f"{cell}.n{length}"].draft_length == length
+
+
+@pytest.mark.parametrize("check", REFERENCE, ids=lambda check: check.id)
+def test_a_reference_check_asks_fourteen_prompts_quickly_and_all_fully(check: Check) -> None:
+    names = [workload.name for workload in check.workloads]
+    assert names == ["code", "math", "prose", "chat", "extract", "tool", "long"]
+    assert len(select_prompts(check, Tier.QUICK)) == 14
+    assert len(select_prompts(check, Tier.FULL)) >= 52
+    assert all(prompt.messages for prompt in select_prompts(check, Tier.FULL))
+    assert check.estimate_minutes["full"] > check.estimate_minutes["quick"] > 0
+    assert check.expect.min_acceptance is not None
+    assert check.sampling["temperature"] == 0
+
+
+@pytest.mark.parametrize("check", REFERENCE, ids=lambda check: check.id)
+def test_a_reference_check_is_explained_as_not_runnable_without_a_gpu(check: Check) -> None:
+    (reason,) = satisfies(SMALL_MACHINE, check.requires)
+    assert "needs an NVIDIA GPU" in reason
+
+
+@pytest.mark.parametrize("check", REFERENCE, ids=lambda check: check.id)
+def test_every_prompt_fits_the_context_with_its_answer(check: Check) -> None:
+    for prompt in select_prompts(check, Tier.FULL):
+        characters = sum(len(message["content"]) for message in prompt.messages)
+        assert characters / 3 + prompt.max_tokens <= check.serve["context"]
+
+
+def test_weights_that_nobody_pinned_yet_are_marked() -> None:
+    assert unpinned(CHECKS["gemma-4-31b-vllm-fp8.n4"]) == ["gemma-4-31b-fp8", "gemma-4-31b-assistant"]
+    assert unpinned(CHECKS["synthetic-qwen35-cpu"]) == []
+
+
+@pytest.mark.parametrize("name", ["synthetic-qwen35-cpu", "synthetic-qwen35-tiny"])
+def test_the_synthetic_checks_run_anywhere_and_promise_equal_tokens(name: str) -> None:
+    check = CHECKS[name]
+    assert check.lossless_exact
+    assert satisfies(SMALL_MACHINE, check.requires) == []
+    assert check.sampling["temperature"] == 0
+    assert check.sampling["ignore_eos"] is True
+    assert all(prompt.text for prompt in select_prompts(check, Tier.FULL))
+
+
+def test_a_rate_can_be_taken_from_every_answer_that_is_forced_to_its_limit() -> None:
+    for name in ("synthetic-qwen35-cpu", "synthetic-qwen35-tiny"):
+        assert all(prompt.max_tokens >= 48 for prompt in select_prompts(CHECKS[name], Tier.FULL))
+
+
+def test_the_checks_given_to_a_project_by_default_exist_and_are_made_for_it() -> None:
+    for project, ids in DEFAULT_CHECKS.items():
+        for name in ids:
+            assert project in CHECKS[name].projects
+
+
+def test_every_foreign_prompt_has_its_licence_beside_it() -> None:
+    folder: Path = resource_dir("checks") / "workloads"
+    notice = (folder / "NOTICE.md").read_text(encoding="utf-8")
+    for check in CHECKS.values():
+        for prompt in select_prompts(check, Tier.FULL):
+            assert prompt.licence in {"MIT", "Apache-2.0"}
+            assert prompt.source in notice
+    licences = {file.name for file in (folder / "licences").iterdir()}
+    assert licences == {"LICENSE.fastchat", "LICENSE.gorilla_bfcl", "LICENSE.gsm8k", "LICENSE.humaneval"}
+    assert all(name in notice for name in licences)
+
+
+def test_tools_are_given_in_the_form_that_servers_accept() -> None:
+    by_name = {workload.name: workload for workload in CHECKS["qwen-3.6-27b-vllm-fp8.n2"].workloads}
+    for prompt in by_name["tool"].prompts:
+        assert prompt.tools
+        for tool in prompt.tools:
+            function = tool["function"]
+            assert tool["type"] == "function"
+            assert function["name"].replace("_", "").replace("-", "").isalnum()
+            assert function["parameters"]["type"] == "object"
