@@ -44,9 +44,24 @@ class UnknownNameError(MonitorError):
 
 
 class SourceError(MonitorError):
-    """A release source could not be read; what was known about its releases stays as it was."""
+    """A release source could not be read; what was known about its releases stays as it was.
+
+    `retry_after_s` holds the seconds the source asked to wait, if it did.
+    """
 
     permanent = False
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        kept: str = "",
+        advice: str = "",
+        permanent: bool | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(what, kept=kept, advice=advice, permanent=permanent)
+        self.retry_after_s = retry_after_s
 
 
 class SourceLiedError(SourceError):
@@ -82,6 +97,8 @@ class EngineError(MonitorError):
 
     exit_code = 5
     reason = "engine failed"
+    log_tail = ""
+    """The last lines of the engine's log, harmless in a terminal; "" where nothing was logged."""
 
 
 class EngineStartError(EngineError):

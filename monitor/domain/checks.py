@@ -1,0 +1,118 @@
+"""Checks: what is measured, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Arm(StrEnum):
+    """One way of serving in a check."""
+
+    BASELINE = "baseline"
+    MTP = "mtp"
+
+
+class Tier(StrEnum):
+    """How much of a check is run."""
+
+    QUICK = "quick"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One fixed question. Either `text` (sent as it is) or `messages` (through the chat template)."""
+
+    id: str
+    workload: str
+    max_tokens: int
+    text: str | None = None
+    messages: tuple[dict[str, str], ...] = ()
+    tools: tuple[dict[str, Any], ...] = ()
+    source: str = ""
+    licence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A fixed list of prompts with output limits."""
+
+    name: str
+    prompts: tuple[Prompt, ...]
+    sha256: str
+    """Of the JSONL file the prompts were read from."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """The weights a check serves, pinned: a synthetic recipe, a hub revision or a local path."""
+
+    name: str
+    kind: str
+    """`synthetic`, `huggingface` or `path`."""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    """Synthetic only: the generator's parameters, seed included."""
+    repository: str | None = None
+    revision: str | None = None
+    files: tuple[str, ...] = ()
+    """Huggingface: files wanted from the repository; empty means all. Path: the one file or folder."""
+    sha256: dict[str, str] = field(default_factory=dict)
+    """File name → expected sha256, where the check pins it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requirements:
+    """What a host must have for a check to be runnable there."""
+
+    gpu: bool = False
+    gpu_memory_bytes: int = 0
+    memory_bytes: int = 0
+    disk_bytes: int = 0
+    compute_capability: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """Limits that alarm from the very first run, taken from published figures."""
+
+    min_speedup: float | None = None
+    min_acceptance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A fixed benchmark. `digest` covers what changes the measurement, and only that."""
+
+    id: str
+    title: str
+    description: str
+    engine: str
+    """Name of the engine seam: `xllamacpp`, `llama-server`, `vllm`, `endpoint`."""
+    projects: tuple[str, ...]
+    model: ModelSpec
+    draft_model: ModelSpec | None
+    quantisation: str
+    draft_length: int
+    concurrency: int
+    sampling: dict[str, Any]
+    serve: dict[str, Any]
+    """Engine settings of both arms (context length, threads, flags); the engine documents its keys."""
+    serve_mtp: dict[str, Any]
+    """Engine settings added in the mtp arm."""
+    workloads: tuple[Workload, ...]
+    warmup_prompts: int
+    repeats: int
+    quick_prompts_per_workload: int
+    start_timeout_s: float
+    request_timeout_s: float
+    requires: Requirements
+    expect: Expectation
+    estimate_minutes: dict[str, float]
+    """Tier → GPU minutes (CPU minutes for a CPU check) of one session pair, published or measured."""
+    lossless_exact: bool
+    """Token equality between the arms is exact here, and a difference is an error."""
+    digest: str
+    judging: dict[str, Any] = field(default_factory=dict)
+    """Overrides of the judging policy. Not part of the digest."""

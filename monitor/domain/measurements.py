@@ -1,0 +1,90 @@
+"""Measurements: what one sample file holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from monitor.domain.checks import Arm
+
+
+class Role(StrEnum):
+    """Why a session was run."""
+
+    SCREEN = "screen"
+    CONFIRM = "confirm"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What every sample of a file has in common."""
+
+    check: str
+    check_digest: str
+    project: str
+    version: str
+    artifact_sha256: str | None = None
+    host: str | None = None
+    hardware_class: str | None = None
+    draft_length: int | None = None
+    concurrency: int | None = 1
+    sampling: dict[str, Any] | None = None
+    judging: dict[str, Any] | None = None
+    """The check's overrides of the judging policy."""
+    calibration: dict[str, Any] | None = None
+    model_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One start of one engine server for one arm: the unit of replication."""
+
+    session: int
+    arm: Arm
+    block: int
+    order: int
+    """Place among the sessions of its block, from 0, in the order they were run."""
+    role: Role = Role.SCREEN
+    started_at: datetime | None = None
+    startup_s: float | None = None
+    gpu_memory_bytes: int | None = None
+    energy_j: float | None = None
+    effective: dict[str, Any] | None = None
+    """What the server said it really runs (flags, backends, speculation), as flat facts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One prompt answered in one session, with its times, counts and token ids."""
+
+    session: int
+    arm: Arm
+    workload: str
+    prompt: str
+    repeat: int
+    n: int
+    n_first: int | None
+    ttft_s: float | None
+    decode_s: float | None
+    """From the first chunk that carries tokens to the chunk with the finish reason."""
+    prompt_tokens: int | None = None
+    drafted: int | None = None
+    accepted: int | None = None
+    steps: int | None = None
+    """n − n_first − accepted: decode steps after the first chunk, drafted or not."""
+    accepted_per_position: tuple[int, ...] | None = None
+    stop: str | None = None
+    server_decode_tps: float | None = None
+    token_ids: tuple[int, ...] | None = None
+    tokens_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSet:
+    """One sample file: all sessions and samples of one check on one artifact on one host."""
+
+    header: Header
+    sessions: tuple[Session, ...]
+    samples: tuple[Sample, ...]

@@ -1,0 +1,80 @@
+"""Releases, their artifacts, and the environments these are installed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+
+class ReleaseState(StrEnum):
+    """How far a release has come on its way to a run; every release is in exactly one state."""
+
+    SEEN = "seen"
+    SETTLING = "settling"
+    AGED = "aged"
+    PLANNED = "planned"
+    SKIPPED = "skipped"
+
+
+class SkipReason(StrEnum):
+    """Why a release is not measured."""
+
+    COALESCED = "coalesced"
+    INCOMPLETE = "incomplete"
+    YANKED = "yanked"
+    WITHDRAWN = "withdrawn"
+    NO_ARTIFACT = "no artifact"
+    TOO_OLD = "too old"
+    ODD_VERSION = "odd version"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One installable file of a release; its identity is its sha256, never its name."""
+
+    project: str
+    version: str
+    filename: str
+    sha256: str
+    url: str
+    size: int | None = None
+    requires_python: str | None = None
+    uploaded_at: datetime | None = None
+    yanked: str | None = None
+    """None when not yanked, else the reason given ("" when none was given)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One version of a project on a channel, with every file its source lists for it."""
+
+    project: str
+    version: str
+    channel: str
+    artifacts: tuple[Artifact, ...]
+    published_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One distribution installed in an environment."""
+
+    name: str
+    version: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """An isolated install of one artifact, complete and never changed afterwards."""
+
+    key: str
+    artifact: Artifact
+    path: Path
+    python: Path
+    python_version: str
+    packages: tuple[Package, ...]
+    built_at: datetime
+    reused: bool = False

@@ -1,0 +1,38 @@
+"""Runs, and the host they happen on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class RunState(StrEnum):
+    """Where a run stands; `docs/run_lifecycle.md` draws the transitions."""
+
+    PLANNED = "planned"
+    PROVISIONING = "provisioning"
+    MEASURING = "measuring"
+    JUDGING = "judging"
+    CONFIRMING = "confirming"
+    DONE = "done"
+    FAILED = "failed"
+    INVALID = "invalid"
+    INTERRUPTED = "interrupted"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One machine with its accelerator, as far as it decides what may be compared."""
+
+    name: str
+    machine_id: str
+    hardware_class: str
+    boot_id: str
+    cpu: str
+    cores: int
+    memory_bytes: int
+    gpu: dict[str, Any] | None = None
+    kernel: str = ""

@@ -1,0 +1,188 @@
+"""Verdicts: what the judge says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from monitor.domain.measurements import Header
+
+
+class Verdict(StrEnum):
+    """What is said of a release on a check, or of one metric of it."""
+
+    REGRESSED = "regressed"
+    IMPROVED = "improved"
+    UNCHANGED = "unchanged"
+    INCONCLUSIVE = "inconclusive"
+    INVALID = "invalid"
+    FAILED = "failed"
+
+
+class Signature(StrEnum):
+    """The pattern behind a verdict, in the words an engineer would use for the cause."""
+
+    SPECULATION_OFF = "speculation off"
+    DRAFTER_DEAD = "drafter dead"
+    ACCEPTANCE_DROP = "acceptance drop"
+    STEP_SLOWER = "step slower"
+    MIXED = "mixed"
+    BASELINE_FASTER = "baseline faster"
+    BASELINE_SLOWER = "baseline slower"
+    ENGINE_SLOWER = "engine slower"
+    PREFILL_COST = "prefill cost"
+    DECAY = "decay"
+    OUTPUT_CHANGED = "output changed"
+    CONFIGURATION_DRIFT = "configuration drift"
+    BROKEN_RELEASE = "broken release"
+    HOST_SHIFT = "host shift"
+    HARNESS_DRIFT = "harness drift"
+
+
+class Metric(StrEnum):
+    """What is compared between two releases; the first group gates, the second is only shown."""
+
+    STEP_TIME = "step_time"
+    ACCEPTANCE_LENGTH = "acceptance_length"
+    BASELINE_RATE = "baseline_rate"
+    TTFT_BASELINE = "ttft_baseline"
+    TTFT_MTP = "ttft_mtp"
+    ACCEPTANCE_RATE = "acceptance_rate"
+    SPEEDUP = "speedup"
+    MTP_RATE = "mtp_rate"
+    STARTUP = "startup"
+    GPU_MEMORY = "gpu_memory"
+    ENERGY = "energy_per_token"
+
+
+class Channel(StrEnum):
+    """Whether an effect was decided by exact counters or by noisy times."""
+
+    EXACT = "exact"
+    TIMED = "timed"
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """How much one metric moved between reference and candidate.
+
+    `change_log` is ln(candidate / reference); the bounds are those of `change_percent`'s interval,
+    in percent. For an exact effect the interval is the point itself.
+    """
+
+    metric: Metric
+    workload: str
+    """`all` for the overall row."""
+    channel: Channel
+    gates: bool
+    reference: float | None
+    candidate: float | None
+    unit: str
+    change_log: float | None
+    change_percent: float | None
+    ci_low: float | None
+    ci_high: float | None
+    p_value: float | None
+    floor: float
+    """The smallest change that counts, as a fraction (0.02 is 2 %)."""
+    mde: float | None
+    """Minimum detectable effect with these sessions, as a fraction; 0 for an exact effect."""
+    degrees_of_freedom: float | None
+    outliers: bool
+    hodges_lehmann_percent: float | None
+    verdict: Verdict
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One factor's signed contribution to the change of log speedup."""
+
+    change_log: float
+    ci_low: float
+    ci_high: float
+    share: float | None
+    """Part of the speedup's change that this factor explains; None when the speedup did not move."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """Three signed contributions that sum to the speedup's change_log."""
+
+    acceptance_length: Share
+    step_time: Share
+    baseline: Share
+    speedup_change_log: float
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A condition that must hold before any number is believed."""
+
+    name: str
+    tripped: bool
+    detail: str
+    outcome: Verdict | None = None
+    """What a trip leads to: `invalid`, `inconclusive` or, for a flag that only informs, None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lossless:
+    """How far the promise that speculation does not change the output was checked."""
+
+    tier: int
+    exact_expected: bool
+    baseline_pairs: int
+    baseline_matches: int
+    mtp_pairs: int
+    mtp_matches: int
+    first_divergence: dict[str, Any] | None
+    verdict: Verdict
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmSummary:
+    """Plain figures of one release for people: geometric means over prompts, then workloads."""
+
+    workload: str
+    baseline_rate: float | None
+    mtp_rate: float | None
+    speedup: float | None
+    speedup_low: float | None
+    speedup_high: float | None
+    acceptance_rate: float | None
+    acceptance_length: float | None
+    step_time_s: float | None
+    baseline_step_time_s: float | None
+    ttft_baseline_s: float | None
+    ttft_mtp_s: float | None
+    accepted_per_position: tuple[float, ...] | None
+    """Share of decode steps in which the token drafted at this place (0 first) was accepted."""
+    baseline_sessions: int
+    mtp_sessions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict with everything it rests on."""
+
+    verdict: Verdict
+    signature: Signature | None
+    confirmed: bool | None
+    """None: no confirmation was asked for or needed."""
+    headline: str
+    """The verdict in one sentence of plain words."""
+    sessions: dict[str, int]
+    effects: tuple[Effect, ...]
+    attribution: Attribution | None
+    guards: tuple[Guard, ...]
+    lossless: Lossless
+    reference: Header | None
+    candidate: Header
+    reference_summary: tuple[ArmSummary, ...]
+    candidate_summary: tuple[ArmSummary, ...]
+    undecided: tuple[str, ...]
+    """Gating rows that further sessions could still decide."""
+    policy_version: str
