@@ -1,0 +1,1 @@
+"""Isolated installs of single artifacts."""
