@@ -1,0 +1,1 @@
+"""Measuring: the client, one session of one server, and its samples on disk."""

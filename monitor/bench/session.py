@@ -1,0 +1,290 @@
+"""One session: one server of one arm, all prompts, and nothing left of it afterwards.
+
+A sample's times come from our own clock and its counts from the engine (`docs/judging.md`, "Metrics"). State
+pages are read between the answers, never during one, so they cost no time that is measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from monitor.bench import probe
+from monitor.bench.client import record
+from monitor.bench.counters import Counts, read_counts
+from monitor.bench.server import Server, cannot_prepare, free_port
+from monitor.bench.tape import Answer, decode
+from monitor.domain import Arm, Check, Environment, Prompt, Role, Sample, Session
+from monitor.engines.base import Completion, Engine, Setup, check_status, refuse
+from monitor.errors import EngineCrashError, EngineError
+
+_PAGE_S = 10.0
+_REPLY_BYTES = 2**20
+_TRIES = 3
+"""How often a prompt is asked whose answer was read late; the last answer counts, whatever it is."""
+_LATE_FACTOR = 2.0
+_REPLY_BYTES_PER_TOKEN = 8192  # a chunk of a chat with timings takes about 700
+
+
+def measure_session(
+    *,
+    check: Check,
+    engine: Engine,
+    environment: Environment,
+    model: Path,
+    draft_model: Path | None,
+    arm: Arm,
+    number: int,
+    block: int,
+    order: int,
+    role: Role,
+    prompts: Sequence[Prompt],
+    log: Path,
+    scratch: Path,
+    on_sample: Callable[[Sample], None] | None = None,
+) -> tuple[Session, tuple[Sample, ...]]:
+    """Start a server for `arm`, have it answer `prompts` `check.repeats` times, end it; return what was seen.
+
+    The first `check.warmup_prompts` prompts are asked beforehand and not counted. A prompt is asked again
+    when its time and the server's own differ by more than a factor of two: nobody looked at the clock then.
+    Must not be called from a running event loop.
+
+    Args:
+        check: what is measured; `check.concurrency` requests are under way at a time.
+        engine: the one that `check.engine` names.
+        environment: where the engine is installed.
+        model: file or folder of the weights.
+        draft_model: of the MTP head, where it is a model of its own.
+        arm: whether to serve with speculation.
+        number: of the session in its run.
+        block: the session's.
+        order: within the block.
+        role: why it is run.
+        prompts: those of the tier, in the order in which they are asked.
+        log: takes what the engine prints, bounded.
+        scratch: a private folder is made in it for the engine and removed again.
+        on_sample: told each sample as it comes, between two answers.
+
+    Raises:
+        ConfigurationError: when the check holds settings the engine does not know.
+        EngineError: a subclass that says what the engine did, with `log_tail`.
+        HostError: when the engine's processes cannot be started or ended.
+        DiskFullError: when there is no room for the engine's files.
+
+    """
+    with _private_folder(scratch) as folder:
+        draft = draft_model.absolute() if draft_model is not None else None
+        # The engine runs in another folder.
+        setup = Setup(check, arm, environment, model.absolute(), draft, folder, free_port())
+        started_at = datetime.now(UTC)
+        server = Server(engine, setup, log)
+        try:
+            work = _Work(server, number, on_sample or (lambda _: None))
+            effective = asyncio.run(work.run(prompts))
+        except EngineError as error:
+            explained = server.explain(error)
+            if explained is error:
+                raise
+            raise explained from error
+        finally:
+            server.stop()
+    session = Session(
+        session=number,
+        arm=arm,
+        block=block,
+        order=order,
+        role=role,
+        started_at=started_at,
+        startup_s=server.startup_s,
+        effective=effective,
+    )
+    return session, tuple(work.samples)
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    prompt: Prompt
+    repeat: int
+
+
+class _Work:
+    """The answers of one server."""
+
+    def __init__(self, server: Server, number: int, on_sample: Callable[[Sample], None]) -> None:
+        self.samples: list[Sample] = []
+        self._server = server
+        self._dialect, self._setup, self._check = server.dialect, server.setup, server.setup.check
+        self._number = number
+        self._on_sample = on_sample
+        self._cached_tokens = 0
+
+    async def run(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
+        """Ask everything and return the session's flat facts; the samples stand in `samples`."""
+        await self._server.wait_until_ready()
+        documents = await self._documents()
+        warm_up = [_Question(prompt, 0) for prompt in prompts[: self._check.warmup_prompts]]
+        for wave in _waves(warm_up, self._check.concurrency):
+            await self._ask(wave)
+        self._cached_tokens = 0
+        before = await self._counts()
+        added: Counts | None = None
+        asked_again = 0
+        asked = [_Question(prompt, repeat) for repeat in range(self._check.repeats) for prompt in prompts]
+        for wave in _waves(asked, self._check.concurrency):
+            for tries_left in reversed(range(_TRIES)):
+                answers = await self._ask(wave)
+                after = await self._counts()
+                counted = after.since(before) if after is not None else None
+                before = after
+                if tries_left == 0 or not any(_read_late(completion) for _, completion in answers):
+                    break
+                asked_again += 1
+            if counted is not None:
+                added = counted if added is None else added.plus(counted)
+            for question, (answer, completion) in zip(wave, answers, strict=True):
+                # Above one stream the counters of the server cannot be shared out among the answers.
+                sample = self._sample(question, answer, completion, counted if len(wave) == 1 else None)
+                self.samples.append(sample)
+                self._on_sample(sample)
+        return {
+            **self._dialect.effective(documents),
+            **self._server.engine.facts(self._setup),
+            "engine": self._server.engine.name,
+            "cached_prompt_tokens": self._cached_tokens,
+            **_counter_facts(added),
+            "counter.asked_again": asked_again,
+        }
+
+    async def _ask(self, wave: Sequence[_Question]) -> list[tuple[Answer, Completion]]:
+        """Ask several questions at once; decode only when all answers are on tape."""
+        results = await asyncio.gather(*(self._record(q) for q in wave), return_exceptions=True)
+        found = []
+        for question, result in zip(wave, results, strict=True):
+            try:
+                if isinstance(result, BaseException):
+                    raise result
+                answer = decode(result)
+                check_status(answer.status, answer.text)
+                completion = self._dialect.read(answer.events, question.prompt, self._check)
+                if completion.first_s < answer.sent_s:
+                    raise refuse("its first token came before the request was sent")
+            except EngineError as error:
+                prompt = question.prompt
+                error.what = f"{error.what.rstrip('.')} (prompt {prompt.id!r} of {prompt.workload!r})."
+                raise
+            self._cached_tokens += completion.cached_tokens or 0
+            found.append((answer, completion))
+        return found
+
+    async def _record(self, question: _Question) -> Any:
+        request = self._dialect.request(question.prompt, self._check)
+        return await record(
+            self._server.address + request.path,
+            request.body,
+            deadline_s=self._check.request_timeout_s,
+            max_bytes=_REPLY_BYTES + _REPLY_BYTES_PER_TOKEN * question.prompt.max_tokens,
+        )
+
+    def _sample(
+        self, question: _Question, answer: Answer, completion: Completion, counted: Counts | None
+    ) -> Sample:
+        drafted, accepted = completion.drafted, completion.accepted
+        if drafted is None and counted is not None:
+            drafted, accepted = counted.drafted, counted.accepted
+        steps = completion.n - completion.n_first - (accepted or 0)
+        if steps < 0:
+            raise refuse(f"{accepted} draft tokens accepted, but only {completion.n} tokens in all")
+        return Sample(
+            session=self._number,
+            arm=self._setup.arm,
+            workload=question.prompt.workload,
+            prompt=question.prompt.id,
+            repeat=question.repeat,
+            n=completion.n,
+            n_first=completion.n_first,
+            ttft_s=completion.first_s - answer.sent_s,
+            decode_s=completion.last_s - completion.first_s,
+            prompt_tokens=completion.prompt_tokens,
+            drafted=drafted,
+            accepted=accepted,
+            steps=steps,
+            accepted_per_position=_per_position(counted),
+            stop=completion.stop,
+            server_decode_tps=completion.server_decode_tps,
+            token_ids=completion.token_ids,
+            tokens_sha256=completion.tokens_sha256,
+        )
+
+    async def _counts(self) -> Counts | None:
+        """Return what the server has counted so far, None when it has no such counters."""
+        page = await probe.get(self._server.address + self._dialect.metrics_path, deadline_s=_PAGE_S)
+        if page.status == 0:
+            what = "The server answers requests, but not any more when asked for its counters."
+            raise EngineCrashError(what, kept="nothing of this session.", advice="see the engine's log.")
+        return read_counts(page.text, self._dialect.series) if page.ok else None
+
+    async def _documents(self) -> dict[str, Any]:
+        documents = {}
+        for path in self._dialect.fact_paths:
+            page = await probe.get(self._server.address + path, deadline_s=_PAGE_S)
+            try:
+                documents[path] = json.loads(page.text) if page.ok else None
+            except (ValueError, RecursionError):
+                documents[path] = None
+        return {path: document for path, document in documents.items() if document is not None}
+
+
+def _waves(questions: Sequence[_Question], size: int) -> Iterator[Sequence[_Question]]:
+    for start in range(0, len(questions), size):
+        yield questions[start : start + size]
+
+
+def _read_late(completion: Completion) -> bool:
+    """Tell whether this process did not run while tokens came, so that it does not know when they came.
+
+    On a machine where engine and monitor share few cores that happens; the whole answer is then read at once.
+    """
+    if completion.server_decode_tps is None or completion.n == completion.n_first:
+        return False
+    server_s = (completion.n - completion.n_first) / completion.server_decode_tps
+    seen_s = completion.last_s - completion.first_s
+    return not server_s / _LATE_FACTOR <= seen_s <= server_s * _LATE_FACTOR
+
+
+def _per_position(counted: Counts | None) -> tuple[int, ...] | None:
+    if counted is None or not counted.drafted or not counted.accepted_per_position:
+        return None
+    return counted.accepted_per_position
+
+
+def _counter_facts(total: Counts | None) -> dict[str, Any]:
+    if total is None:
+        return {}
+    places = {f"counter.accepted.{i}": n for i, n in enumerate(total.accepted_per_position)}
+    return {
+        "counter.drafts": total.drafts,
+        "counter.drafted": total.drafted,
+        "counter.accepted": total.accepted,
+        **places,
+    }
+
+
+@contextmanager
+def _private_folder(scratch: Path) -> Iterator[Path]:
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="session-", dir=scratch.absolute()))
+    except OSError as error:
+        raise cannot_prepare(scratch, error) from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
