@@ -1,0 +1,1 @@
+"""Stand-in releases with a known fault."""

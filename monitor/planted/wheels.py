@@ -1,0 +1,170 @@
+"""Makes stand-in releases with a known fault, to show that the monitor finds it.
+
+A planted release is a real wheel of xllamacpp, repacked under a version of its own
+(`2026.10.11549+planted.worse.head`) with one module more that changes its server. It is discovered,
+installed and measured like any other: no other code of the monitor knows about faults.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import errno
+import hashlib
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from enum import StrEnum
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+from monitor.errors import ConfigurationError, DiskFullError
+from monitor.planted.names import MARK
+
+PROJECT = "xllamacpp"
+SEED = 20_260_101
+_HOOK = f"{PROJECT}/_planted.py"
+_ORDER = f"{PROJECT}/_planted.json"
+_INIT = f"{PROJECT}/__init__.py"
+_CALL = "\n\nfrom . import _planted\n\n_planted.install(globals())\n"
+_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold
+
+
+class Fault(StrEnum):
+    """What can be wrong with a planted release."""
+
+    WORSE_HEAD = "worse-head"
+    """Noise over the MTP head's input projection: fewer drafts are accepted, the text stays.
+    Level: the noise against what is there."""
+    SPECULATION_OFF = "speculation-off"
+    """The mtp arm silently decodes without drafts."""
+    ONE_DRAFT_FEWER = "one-draft-fewer"
+    """The mtp arm silently drafts one token less per step."""
+    SLOWER_STEP = "slower-step"
+    """The mtp arm stands still for a share `level` of the time."""
+    SLOWER_BASELINE = "slower-baseline"
+    """The baseline arm stands still for a share `level` of the time."""
+    CRASH = "crash"
+    """The server ends at its start, with a message."""
+    HANG = "hang"
+    """The server looks ready and never answers a completion."""
+    ALTERED_TOKENS = "altered-tokens"
+    """The mtp arm says another text: a share `level` of the tokens have each other's output row."""
+
+
+_LEVELS = {
+    Fault.WORSE_HEAD: (0.8, 10.0),
+    Fault.SLOWER_STEP: (0.4, 0.9),
+    Fault.SLOWER_BASELINE: (0.4, 0.9),
+    Fault.ALTERED_TOKENS: (0.05, 1.0),
+}
+"""Fault → (level unless said otherwise, highest level)."""
+
+
+def plant(wheel: Path, fault: Fault, folder: Path, *, level: float | None = None) -> Path:
+    """Write a copy of `wheel` with `fault` into `folder` and return its path.
+
+    The same wheel, fault and level give the same bytes. A level other than the fault's own becomes part of
+    the version, in percent: two faults never share a name.
+
+    Raises:
+        ConfigurationError: when `wheel` is no original wheel of xllamacpp, or `level` does not fit.
+        DiskFullError: when there is no room; nothing stays of the half-written file.
+
+    """
+    version, tags = _original(wheel)
+    planted = f"{version}{MARK}{fault.replace('-', '.')}{_level_mark(fault, level)}"
+    target = folder / f"{PROJECT}-{planted}-{tags}.whl"
+    order: dict[str, object] = {"fault": fault.value, "level": level or _LEVELS.get(fault, (None,))[0]}
+    order["seed"] = SEED
+    part = target.with_suffix(".part")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        # Stored, not deflated: equal bytes whatever zlib is in use, and written in a moment.
+        with zipfile.ZipFile(wheel) as source, zipfile.ZipFile(part, "w") as copy:
+            _repack(source, copy, version, planted, order)
+        part.replace(target)
+    except (zipfile.BadZipFile, KeyError, UnicodeError) as error:
+        raise ConfigurationError(
+            f"{wheel.name} is no whole wheel of {PROJECT} ({error}).", advice="download it again"
+        ) from error
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise DiskFullError(f"No room left on the disk for {target.name} in {folder}.") from error
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def _original(wheel: Path) -> tuple[str, str]:
+    """Return (version, tags as in the file's name)."""
+    try:
+        name, version, build, _ = parse_wheel_filename(wheel.name)
+    except InvalidWheelFilename as error:
+        raise ConfigurationError(f"{wheel.name} is no wheel: {error}.") from error
+    if name != PROJECT or version.local or build:
+        raise ConfigurationError(
+            f"A fault cannot be planted in {wheel.name}.",
+            advice=f"give an original wheel of {PROJECT}, as its index has it",
+        )
+    return str(version), wheel.stem.split("-", 2)[2]
+
+
+def _level_mark(fault: Fault, level: float | None) -> str:
+    if level is None:
+        return ""
+    if fault not in _LEVELS:
+        raise ConfigurationError(f"The fault {fault.value} has no level.")
+    usual, highest = _LEVELS[fault]
+    percent = round(level * 100) if 0 < level <= highest else 0
+    if percent < 1 or abs(percent - level * 100) > 1e-6:  # noqa: PLR2004  # what binary fractions leave over
+        raise ConfigurationError(
+            f"The level of {fault.value} is {level:g}; allowed: 0.01 to {highest:g} in steps of 0.01."
+        )
+    return "" if level == usual else f".at.{percent}"
+
+
+def _repack(
+    source: zipfile.ZipFile, copy: zipfile.ZipFile, version: str, planted: str, order: dict[str, object]
+) -> None:
+    old, new = f"{PROJECT}-{version}.dist-info", f"{PROJECT}-{planted}.dist-info"
+    record = []
+    for name, mode, content in _members(source, old, new, planted, order):
+        info = zipfile.ZipInfo(name, _DATE)
+        info.external_attr = mode << 16
+        copy.writestr(info, content)
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+        record.append((name, f"sha256={digest}", len(content)))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([*record, (f"{new}/RECORD", "", "")])
+    info = zipfile.ZipInfo(f"{new}/RECORD", _DATE)
+    info.external_attr = 0o644 << 16
+    copy.writestr(info, text.getvalue())
+
+
+def _members(
+    source: zipfile.ZipFile, old: str, new: str, planted: str, order: dict[str, object]
+) -> Iterator[tuple[str, int, bytes]]:
+    """Yield (name, mode, content) of each file of the planted wheel but its RECORD."""
+    source.getinfo(f"{old}/RECORD")
+    source.getinfo(f"{old}/METADATA")
+    source.getinfo(_INIT)
+    for info in source.infolist():
+        if info.is_dir() or info.filename == f"{old}/RECORD":
+            continue
+        content = source.read(info)
+        path = PurePosixPath(info.filename)
+        if info.filename == _INIT:
+            content += _CALL.encode()
+        if info.filename == f"{old}/METADATA":
+            lines = re.sub(r"(?m)^Version: .*$", f"Version: {planted}", content.decode(), count=1)
+            content = lines.encode()
+        name = str(PurePosixPath(new, *path.parts[1:])) if path.parts[0] == old else info.filename
+        yield name, (info.external_attr >> 16) or 0o644, content
+    yield _HOOK, 0o644, (files("monitor.planted") / "hook.py").read_bytes()
+    yield _ORDER, 0o644, json.dumps(order, sort_keys=True).encode()
