@@ -2,8 +2,3 @@
 
 `verdict.judge` is the way in. `docs/judging.md` explains the statistics in prose.
 """
-
-from monitor.judge.policy import JudgingPolicy
-from monitor.judge.verdict import judge
-
-__all__ = ["JudgingPolicy", "judge"]

@@ -38,6 +38,8 @@ class JudgingPolicy:
     """Power that the minimum detectable effect is stated for."""
     noise_floor: str = "policy"
     """`measured`: a time's floor is never below what the sessions at hand can resolve (shared CPUs)."""
+    measured_floor_max: float = 0.25
+    """A measured floor ends here: calling times unchanged within more than this would say nothing."""
     server_rate_tolerance: float = 0.02
     """Largest allowed gap between the client's decode rate and the server's own."""
     min_rate_tokens: int = 16
@@ -57,6 +59,8 @@ class JudgingPolicy:
     blocks_min: int = 2
     blocks_max: int = 12
     """Blocks of one session per arm: where the first look is taken, and where looking ends."""
+    blocks_reference: int = 6
+    """Blocks of a first measurement, which every later release is compared with."""
     confirm_blocks_max: int = 3
     """Blocks of two sessions per release and arm, in the order A B B A."""
 
@@ -94,7 +98,9 @@ def _check_type(key: str, value: object, default: object) -> None:
         return
     if isinstance(default, bool) or isinstance(value, bool):
         if not (isinstance(default, bool) and isinstance(value, bool)):
-            raise ConfigurationError(f"The judging setting {key!r} is {value!r}.", advice="allowed: true, false")
+            raise ConfigurationError(
+                f"The judging setting {key!r} is {value!r}.", advice="allowed: true, false"
+            )
         return
     if value is None and default is None:
         return

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special  # scipy.stats would take a second to import, in every command
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A difference of logs with its standard error and degrees of freedom."""
+    """A difference of logs with its standard error (infinite when unknown) and degrees of freedom."""
 
     difference: float
     standard_error: float
@@ -25,7 +25,7 @@ class Estimate:
             return 0.0
         if self.degrees_of_freedom <= 0:
             return math.inf
-        return float(stats.t.ppf(level, self.degrees_of_freedom)) * self.standard_error
+        return t_quantile(level, self.degrees_of_freedom) * self.standard_error
 
     def p_value(self) -> float | None:
         """Return the two-sided p-value of no difference."""
@@ -34,11 +34,11 @@ class Estimate:
         if self.degrees_of_freedom <= 0:
             return None
         t = abs(self.difference) / self.standard_error
-        return float(2 * stats.t.sf(t, self.degrees_of_freedom))
+        return float(2 * special.stdtr(self.degrees_of_freedom, -t))
 
     def widened(self, variance: float, degrees_of_freedom: float) -> Estimate:
         """Return the estimate with an independent variance added (Welch–Satterthwaite)."""
-        if variance == 0:
+        if variance == 0 or math.isinf(self.standard_error):
             return self
         own = self.standard_error**2
         total = own + variance
@@ -78,7 +78,7 @@ def unpaired(reference: Sequence[float], candidate: Sequence[float], prior: Prio
     squares = float(((x - x.mean()) ** 2).sum() + ((y - y.mean()) ** 2).sum())
     variance, df = moderated(squares / df if df > 0 else 0.0, df, prior)
     error = math.sqrt(variance * (1 / len(x) + 1 / len(y)))
-    return Estimate(float(y.mean() - x.mean()), _clean(error), df)
+    return Estimate(float(y.mean() - x.mean()), _known(error, df), df)
 
 
 def blocked(
@@ -103,7 +103,7 @@ def blocked(
     df = float(len(rows) - len(blocks) - 1)
     variance, df = moderated(float(residual @ residual) / df if df > 0 else 0.0, df, prior)
     unscaled = float(np.linalg.inv(level.T @ level)[-1, -1])
-    return Estimate(float(solution[-1]), _clean(math.sqrt(variance * unscaled)), df)
+    return Estimate(float(solution[-1]), _known(math.sqrt(variance * unscaled), df), df)
 
 
 def mean_of(values: Sequence[float]) -> Estimate:
@@ -111,7 +111,7 @@ def mean_of(values: Sequence[float]) -> Estimate:
     x = np.asarray(values, dtype=float)
     df = float(len(x) - 1)
     error = float(x.std(ddof=1)) / math.sqrt(len(x)) if df > 0 else 0.0
-    return Estimate(float(x.mean()), _clean(error), df)
+    return Estimate(float(x.mean()), _known(error, df), df)
 
 
 def hodges_lehmann(reference: Sequence[float], candidate: Sequence[float]) -> float:
@@ -132,11 +132,36 @@ def has_outliers(*groups: Sequence[float]) -> bool:
     return False
 
 
+def t_quantile(level: float, df: float) -> float:
+    """Return the value that a t variable stays below with probability `level`."""
+    return float(special.stdtrit(df, level))
+
+
+def falls_with_rank(values: Sequence[float], p_limit: float) -> bool:
+    """Say whether values fall along the sequence: Spearman's rank correlation, one-sided, t approximation."""
+    count = len(values)
+    order = np.asarray(values, dtype=float)
+    ranks = np.array([(order < value).sum() + ((order == value).sum() - 1) / 2 for value in order])
+    places = np.arange(count, dtype=float)
+    if count < 3 or float(np.ptp(ranks)) == 0:  # noqa: PLR2004 - two points always lie on a line
+        return False
+    correlation = float(np.corrcoef(places, ranks)[0, 1])
+    if correlation <= -1:
+        return True
+    t = correlation * math.sqrt((count - 2) / (1 - correlation**2))
+    return bool(special.stdtr(count - 2, t) < p_limit)
+
+
 def quantile_margin(df: float, *levels: float) -> float:
     """Return the sum of t quantiles, in standard errors: what a detection at a power needs."""
-    return float(sum(stats.t.ppf(level, df) for level in levels)) if df > 0 else math.inf
+    return sum(t_quantile(level, df) for level in levels) if df > 0 else math.inf
 
 
-def _clean(error: float) -> float:
-    """Treat rounding residue as no spread at all: a copied file has none."""
+def _known(error: float, df: float) -> float:
+    """Return a standard error: infinite when nothing was left to estimate it from.
+
+    Rounding residue counts as no spread at all: a copied file has none.
+    """
+    if df <= 0:
+        return math.inf
     return 0.0 if error < 1e-9 else error  # noqa: PLR2004 - a billionth of the value

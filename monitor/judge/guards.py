@@ -1,0 +1,301 @@
+"""Conditions that must hold before any number is believed.
+
+A tripped guard whose outcome is `invalid` means that the two measurements cannot be compared or cannot be
+right; it is never a statement about the release. Guards without an outcome only inform.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import Any
+
+from monitor.domain import Arm, Guard, Header, Sample, SampleSet, Verdict
+from monitor.judge import counts
+from monitor.judge.metrics import Cell, PromptKey, Table, tokens_after_first
+from monitor.judge.policy import JudgingPolicy
+
+_SHOWN = 3  # examples named in a detail
+
+
+@dataclass(frozen=True)
+class Side:
+    """One release's measurement as the guards see it."""
+
+    name: str
+    samples: SampleSet
+    table: Table
+
+
+def check_side(side: Side, policy: JudgingPolicy) -> list[Guard]:
+    """Return the guards that one release's measurement must pass by itself."""
+    return [
+        _sessions(side),
+        _usable(side, policy),
+        _count_sanity(side),
+        _engine_counters(side),
+        _server_rates(side, policy),
+        _roofline(side),
+    ]
+
+
+def check_pair(reference: Side, candidate: Side, policy: JudgingPolicy) -> list[Guard]:
+    """Return the guards that decide whether two measurements may be compared at all."""
+    old, new = reference.samples.header, candidate.samples.header
+    return [
+        _same("host", "measured on", old, new, ("host", "hardware_class")),
+        _same("model", "served", old, new, ("model_sha256",)),
+        _same("sampling", "sampled with", old, new, ("sampling", "concurrency")),
+        _same_prompts(reference.table, candidate.table),
+        _prompt_tokens(reference.table, candidate.table),
+        _stops(reference.table, candidate.table),
+        *(_divergence(reference.table, candidate.table, arm, policy) for arm in Arm),
+        _configuration(reference.samples, candidate.samples),
+    ]
+
+
+def _guard(name: str, found: Iterable[str], fine: str, outcome: Verdict | None = Verdict.INVALID) -> Guard:
+    problems = list(found)
+    if not problems:
+        return Guard(name=name, tripped=False, detail=fine)
+    more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    return Guard(name=name, tripped=True, detail="; ".join(problems[:_SHOWN]) + more, outcome=outcome)
+
+
+# --- one measurement -----------------------------------------------------------------------------
+
+
+def _sessions(side: Side) -> Guard:
+    table = side.table
+    found = [f"the {side.name} has no complete {arm} session" for arm in Arm if not table.of(arm)]
+    if found:
+        return _guard(f"sessions of the {side.name}", found, "")
+    dropped = [f"session {number} lacks prompts and was left out" for number in table.dropped]
+    fine = ", ".join(f"{len(table.of(arm))} {arm}" for arm in Arm)
+    return _guard(f"sessions of the {side.name}", dropped, f"{fine}, all complete", outcome=None)
+
+
+def _usable(side: Side, policy: JudgingPolicy) -> Guard:
+    short = {
+        f"{key[0]}/{key[1]} has under {policy.min_rate_tokens} tokens after its first chunk or no times"
+        for session in side.table.sessions
+        for key, cell in side.table.cells[session.session].items()
+        if cell.log_rate is None
+    }
+    all_prompts = {key for s in side.table.sessions for key in side.table.cells[s.session]}
+    nothing_left = len(short) == len(all_prompts)
+    outcome = Verdict.INVALID if nothing_left and all_prompts else None
+    return _guard(f"usable prompts of the {side.name}", sorted(short), "every prompt has a rate", outcome)
+
+
+def _count_sanity(side: Side) -> Guard:
+    found = [
+        f"{sample.workload}/{sample.prompt} in session {sample.session}: {problem}"
+        for sample in side.samples.samples
+        if (problem := _impossible(sample, side.samples.header))
+    ]
+    return _guard(f"counts of the {side.name}", found, "possible and consistent")
+
+
+def _impossible(sample: Sample, header: Header) -> str | None:
+    drafted, accepted = sample.drafted or 0, sample.accepted or 0
+    after = tokens_after_first(sample)
+    slack = header.draft_length or 1
+    problem = None
+    if sample.n < 1 or after < 0:
+        problem = f"{sample.n} tokens with {sample.n_first} in the first chunk"
+    elif accepted > drafted:
+        problem = f"{accepted} accepted of {drafted} drafted"
+    elif accepted > sample.n:
+        problem = f"{accepted} accepted of {sample.n} tokens"
+    elif (
+        sample.steps is not None
+        and sample.accepted is not None
+        and abs(sample.steps - (after - accepted)) > slack
+    ):
+        problem = f"{sample.steps} steps where {after - accepted} follow from the counts"
+    elif (
+        sample.accepted_per_position is not None and abs(sum(sample.accepted_per_position) - accepted) > slack
+    ):
+        problem = f"{sum(sample.accepted_per_position)} accepted by position, {accepted} in all"
+    return problem
+
+
+_ENGINE_COUNTERS = {"counter.drafted": "drafted", "counter.accepted": "accepted"}
+"""Fact of a session (what the engine's own counters rose by) → the field of its samples that sums to it."""
+
+
+def _engine_counters(side: Side) -> Guard:
+    """Compare the samples' counts with the engine's own counters, where both are known."""
+    found, compared = [], 0
+    for session in side.samples.sessions:
+        own = [s for s in side.samples.samples if s.session == session.session and s.drafted is not None]
+        slack = (side.samples.header.draft_length or 1) * len(own)
+        for fact, field in _ENGINE_COUNTERS.items():
+            told = (session.effective or {}).get(fact)
+            if not own or not isinstance(told, int | float):
+                continue
+            compared += 1
+            counted = sum(getattr(sample, field) or 0 for sample in own)
+            if abs(told - counted) > slack:
+                found.append(
+                    f"session {session.session}: {told:g} {field} by the engine, {counted} by its replies"
+                )
+    fine = "replies and counters agree" if compared else "the engine has no counters of its own"
+    return _guard(f"engine counters of the {side.name}", found, fine)
+
+
+def _server_rates(side: Side, policy: JudgingPolicy) -> Guard:
+    found, worst = [], 0.0
+    for arm in Arm:
+        gaps = [
+            abs(math.log(tokens_after_first(sample) / sample.decode_s / sample.server_decode_tps))
+            for sample in side.samples.samples
+            if sample.arm is arm
+            and sample.server_decode_tps
+            and sample.decode_s
+            and tokens_after_first(sample) >= policy.min_rate_tokens
+        ]
+        gap = median(gaps) if gaps else 0.0
+        worst = max(worst, gap)
+        if gap > policy.server_rate_tolerance:
+            found.append(
+                f"{arm}: the server's own rate is {100 * gap:.1f} % off the client's "
+                f"(allowed {100 * policy.server_rate_tolerance:.0f} %)"
+            )
+    return _guard(f"server rates of the {side.name}", found, f"within {100 * worst:.1f} % of the client's")
+
+
+def _roofline(side: Side) -> Guard:
+    limit = (side.samples.header.calibration or {}).get("roofline_tokens_per_s")
+    if not isinstance(limit, int | float) or limit <= 0:
+        return _guard(f"roofline of the {side.name}", (), "not known for this host")
+    rates = [
+        math.exp(cell.log_rate)
+        for session in side.table.of(Arm.BASELINE)
+        for cell in side.table.cells[session.session].values()
+        if cell.log_rate is not None
+    ]
+    top = median(rates) if rates else 0.0
+    found = [f"baseline {top:.0f} tokens/s is above what memory allows ({limit:.0f})"] if top > limit else []
+    return _guard(f"roofline of the {side.name}", found, f"baseline at {100 * top / limit:.0f} % of it")
+
+
+# --- two measurements ----------------------------------------------------------------------------
+
+
+def _same(name: str, verb: str, old: Header, new: Header, fields: tuple[str, ...]) -> Guard:
+    found = []
+    for field in fields:
+        before, after = getattr(old, field), getattr(new, field)
+        if before is not None and after is not None and before != after:
+            found.append(f"reference {verb} {_short(before)}, candidate {verb} {_short(after)}")
+    return _guard(name, found, "the same")
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else text[:77] + "…"  # noqa: PLR2004 - one line of a terminal
+
+
+def _same_prompts(old: Table, new: Table) -> Guard:
+    found, informs = [], []
+    for arm in Arm:
+        before, after = old.prompts(arm), new.prompts(arm)
+        if not before or not after or before == after:
+            continue
+        if before <= after or after <= before:  # a quick tier within a full one
+            informs.append(f"{arm}: the {len(before & after)} prompts that both answered are compared")
+        else:
+            found.append(f"{arm}: {len(before ^ after)} prompts were answered by only one of the two")
+    if found:
+        return _guard("prompts", found, "")
+    return _guard("prompts", informs, "the same", outcome=None)
+
+
+def _shared(old: Table, new: Table, arm: Arm) -> dict[PromptKey, tuple[list[Cell], list[Cell]]]:
+    """Return prompt → its cells in every session of an arm, (reference's, candidate's)."""
+    common = old.prompts(arm) & new.prompts(arm)
+    return {
+        key: (
+            [old.cells[s.session][key] for s in old.of(arm)],
+            [new.cells[s.session][key] for s in new.of(arm)],
+        )
+        for key in sorted(common)
+    }
+
+
+def _prompt_tokens(old: Table, new: Table) -> Guard:
+    found = []
+    for arm in Arm:
+        for key, (before, after) in _shared(old, new, arm).items():
+            seen = {cell.prompt_tokens for cell in (*before, *after)} - {None}
+            if len(seen) > 1:
+                found.append(
+                    f"{key[0]}/{key[1]} was read as {' and '.join(map(str, sorted(seen, key=str)))} tokens"
+                )
+    return _guard("prompt tokens", dict.fromkeys(found), "every prompt is read as the same number of tokens")
+
+
+def _stops(old: Table, new: Table) -> Guard:
+    found = []
+    for arm in Arm:
+        equal = counts.token_equal(old, new, arm, old.prompts(arm) & new.prompts(arm))
+        for key, (before, after) in _shared(old, new, arm).items():
+            seen = {cell.stops for cell in (*before, *after) if None not in cell.stops}
+            if key in equal and len(seen) > 1:
+                found.append(f"{arm} {key[0]}/{key[1]}: equal tokens, but another stop reason")
+    return _guard("stop reasons", found, "equal where tokens are equal")
+
+
+def _divergence(old: Table, new: Table, arm: Arm, policy: JudgingPolicy) -> Guard:
+    shared = _shared(old, new, arm)
+    equal = counts.token_equal(old, new, arm, frozenset(shared))
+    known = {
+        key
+        for key, cells in shared.items()
+        if None not in cells[0][0].tokens and None not in cells[1][0].tokens
+    }
+    diverged = [key for key in shared if key in known and key not in equal]
+    if not diverged:
+        return _guard(f"diverged text ({arm})", (), "none")
+    changed = sum(shared[key][0][0].stops != shared[key][1][0].stops for key in diverged)
+    moved = fmean(
+        fmean(math.log(cell.n) for cell in shared[key][1])
+        - fmean(math.log(cell.n) for cell in shared[key][0])
+        for key in diverged
+    )
+    found = []
+    if changed > policy.stop_change_limit * len(shared):
+        found.append(f"{changed} of {len(shared)} prompts changed their stop reason")
+    if abs(moved) > math.log1p(policy.length_change_limit):
+        direction = "longer" if moved > 0 else "shorter"
+        found.append(f"answers of diverged prompts became {100 * abs(math.expm1(moved)):.0f} % {direction}")
+    if found:
+        return _guard(f"diverged text ({arm})", found, "")
+    text = f"{len(diverged)} of {len(shared)} prompts gave other tokens"
+    return _guard(f"diverged text ({arm})", [text], "", outcome=None)
+
+
+def _configuration(old: SampleSet, new: SampleSet) -> Guard:
+    """Inform about what the servers said of themselves differently; a release may rename or add facts."""
+    found = []
+    for arm in Arm:
+        before, after = _facts(old, arm), _facts(new, arm)
+        found += [
+            f"{arm} {fact}: {_short(before[fact])} → {_short(after[fact])}"
+            for fact in sorted(before.keys() & after.keys())
+            if before[fact] != after[fact]
+        ]
+    return _guard("effective configuration", found, "the same", outcome=None)
+
+
+_MEASURED_FACTS = ("counter.", "build", "version", "model_path", "set.model.path", "set.port", "missing")
+"""Beginnings of facts that differ from start to start or are the release itself."""
+
+
+def _facts(sample_set: SampleSet, arm: Arm) -> Mapping[str, Any]:
+    first = next((s.effective for s in sample_set.sessions if s.arm is arm and s.effective), None) or {}
+    return {name: value for name, value in first.items() if not name.startswith(_MEASURED_FACTS)}

@@ -1,0 +1,360 @@
+"""The way in: two measurements (four with a confirmation) in, one verdict out.
+
+The verdict is the first that applies of invalid, regressed, inconclusive, improved, unchanged. (`failed` is
+said of a release that could not be measured at all, so it never comes from samples.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from monitor.domain import (
+    Arm,
+    ArmSummary,
+    Attribution,
+    Effect,
+    Guard,
+    Judgement,
+    Lossless,
+    SampleSet,
+    Signature,
+    Verdict,
+)
+from monitor.errors import SampleFileError
+from monitor.judge import attribution, guards, headline, lossless, signatures, summary
+from monitor.judge.effects import SETTLED, Comparison, taken_in_turns
+from monitor.judge.guards import Side
+from monitor.judge.metrics import Table, comparable_prompts, tabulate
+from monitor.judge.policy import JudgingPolicy
+from monitor.judge.signatures import Moves
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """What one pair of measurements says, before the two pairs of a confirmed run are put together."""
+
+    verdict: Verdict
+    signature: Signature | None
+    effects: tuple[Effect, ...]
+    attribution: Attribution | None
+    guards: tuple[Guard, ...]
+    lossless: Lossless
+    reference_summary: tuple[ArmSummary, ...]
+    candidate_summary: tuple[ArmSummary, ...]
+    limit: str = ""
+    """Why a limit that the check expects is missed."""
+
+
+def judge(
+    reference: SampleSet | None,
+    candidate: SampleSet,
+    *,
+    confirm: tuple[SampleSet, SampleSet] | None = None,
+    policy: JudgingPolicy | None = None,
+) -> Judgement:
+    """Judge a candidate against its reference.
+
+    Args:
+        reference: the last good release's samples; None for the first measurement of a series.
+        candidate: the release's samples.
+        confirm: fresh sessions of (reference, candidate) measured in alternation. They alone decide then;
+            the screening sessions only tell a host that shifted from a release that did.
+        policy: limits to judge by; default those of the candidate's header.
+
+    Raises:
+        SampleFileError: when the measurements are not of the same check.
+
+    """
+    if policy is None:
+        policy = JudgingPolicy().with_overrides(candidate.header.judging)
+    _same_check([candidate, *(() if reference is None else (reference,)), *(confirm or ())])
+    if reference is None:
+        return _first(candidate, policy)
+    screen = _compare(reference, candidate, policy, level=policy.level_regressed)
+    if confirm is None or screen.verdict is Verdict.INVALID:
+        return _judgement(
+            screen, reference, candidate, policy, confirmed=None, sessions=_sessions(reference, candidate)
+        )
+    fresh = _compare(
+        *confirm,
+        policy,
+        level=policy.level_confirm,
+        names=("confirming reference", "confirming candidate"),
+        screened=screen.effects,
+    )
+    found = _host_shift(reference, confirm[0], screen, fresh, policy)
+    sessions = _sessions(reference, candidate) | _sessions(*confirm, prefix="confirm_")
+    confirmed = found.verdict is Verdict.REGRESSED if screen.verdict is Verdict.REGRESSED else None
+    if found.verdict is Verdict.REGRESSED:
+        confirmed = True
+    return _judgement(found, reference, candidate, policy, confirmed=confirmed, sessions=sessions)
+
+
+def _same_check(sets: Iterable[SampleSet]) -> None:
+    headers = [sample_set.header for sample_set in sets]
+    first = headers[0]
+    for header in headers[1:]:
+        if header.check_digest != first.check_digest:
+            raise SampleFileError(
+                f"The samples are of different checks: {first.check} ({first.check_digest[:12]}) and "
+                f"{header.check} ({header.check_digest[:12]}).",
+                kept="both files",
+                advice="judge files with the same check_digest; a changed check begins a new series",
+            )
+
+
+# --- one pair ------------------------------------------------------------------------------------
+
+
+def _compare(
+    reference: SampleSet,
+    candidate: SampleSet,
+    policy: JudgingPolicy,
+    *,
+    level: float,
+    names: tuple[str, str] = ("reference", "candidate"),
+    screened: tuple[Effect, ...] = (),
+) -> _Finding:
+    """Compare one pair; rows that `screened` has decided as harmless need no second decision."""
+    sides = [
+        Side(name, samples, tabulate(samples, policy.min_rate_tokens))
+        for name, samples in zip(names, (reference, candidate), strict=True)
+    ]
+    old, new = sides[0].table, sides[1].table
+    tripped = (
+        *guards.check_pair(sides[0], sides[1], policy),
+        *guards.check_side(sides[0], policy),
+        *guards.check_side(sides[1], policy),
+    )
+    comparison = Comparison(
+        reference=old,
+        candidate=new,
+        prompts=comparable_prompts((old, new)),
+        policy=policy,
+        level=level,
+        alternating=taken_in_turns(old, new),
+    )
+    effects = _settled(comparison.effects(), screened)
+    equality = lossless.lossless(candidate, exact_expected=policy.lossless_exact)
+    if policy.lossless_exact and equality.verdict is not Verdict.REGRESSED:
+        equality = _moved_text(reference, candidate, equality)
+    summaries = [summary.summarise(table, comparison.prompts, policy.level_unchanged) for table in (old, new)]
+    verdict, signature, limit = _decide(comparison, effects, tripped, equality, summaries[1])
+    return _Finding(
+        verdict=verdict,
+        signature=signature,
+        effects=effects,
+        attribution=attribution.attribute(comparison),
+        guards=tripped,
+        lossless=equality,
+        reference_summary=summaries[0],
+        candidate_summary=summaries[1],
+        limit=limit,
+    )
+
+
+def _settled(effects: tuple[Effect, ...], screened: tuple[Effect, ...]) -> tuple[Effect, ...]:
+    """Mark rows that were never suspected and that a confirmation's few sessions leave open."""
+    harmless = {
+        (row.metric, row.workload) for row in screened if row.verdict in (Verdict.UNCHANGED, Verdict.IMPROVED)
+    }
+    return tuple(
+        replace(row, note=SETTLED)
+        if row.verdict is Verdict.INCONCLUSIVE and (row.metric, row.workload) in harmless
+        else row
+        for row in effects
+    )
+
+
+def _is_open(row: Effect) -> bool:
+    return row.gates and row.verdict is Verdict.INCONCLUSIVE and row.note != SETTLED
+
+
+def _decide(
+    comparison: Comparison,
+    effects: tuple[Effect, ...],
+    tripped: Iterable[Guard],
+    equality: Lossless,
+    figures: tuple[ArmSummary, ...],
+) -> tuple[Verdict, Signature | None, str]:
+    """Return verdict, signature and, where a limit of the check is missed, the sentence about it."""
+    drafts, drafted = signatures.drafts(comparison.candidate), signatures.drafts(comparison.reference)
+    moves = Moves.of(effects)
+    pattern = signatures.name_pattern(comparison, moves)
+    limit = _missed_limit(figures, comparison.policy)
+    undecided = any(_is_open(row) for row in effects)
+    rules: tuple[tuple[bool, Verdict, Signature | None], ...] = (
+        (_invalid(tripped), Verdict.INVALID, Signature.HARNESS_DRIFT),
+        (not drafts and not drafted, Verdict.INVALID, Signature.SPECULATION_OFF),
+        (not drafts, Verdict.REGRESSED, Signature.SPECULATION_OFF),
+        (equality.verdict is Verdict.REGRESSED, Verdict.REGRESSED, Signature.OUTPUT_CHANGED),
+        (bool(moves.worse), Verdict.REGRESSED, pattern),
+        (bool(limit), Verdict.REGRESSED, pattern),
+        (undecided, Verdict.INCONCLUSIVE, pattern),
+        (bool(moves.better), Verdict.IMPROVED, pattern),
+        (True, Verdict.UNCHANGED, pattern),
+    )
+    verdict, signature = next((verdict, signature) for applies, verdict, signature in rules if applies)
+    missed = verdict is Verdict.REGRESSED and not moves.worse and signature is pattern
+    return verdict, signature, limit if missed else ""
+
+
+def _invalid(tripped: Iterable[Guard]) -> bool:
+    return any(guard.tripped and guard.outcome is Verdict.INVALID for guard in tripped)
+
+
+def _moved_text(reference: SampleSet, candidate: SampleSet, equality: Lossless) -> Lossless:
+    moved = lossless.moved_between_releases(reference, candidate)
+    if moved is None:
+        return equality
+    return Lossless(
+        tier=equality.tier,
+        exact_expected=equality.exact_expected,
+        baseline_pairs=equality.baseline_pairs,
+        baseline_matches=equality.baseline_matches,
+        mtp_pairs=equality.mtp_pairs,
+        mtp_matches=equality.mtp_matches,
+        first_divergence=moved,
+        verdict=Verdict.REGRESSED,
+        note="the baseline gives other tokens than the reference release's, which is an error on this check",
+    )
+
+
+def _missed_limit(figures: tuple[ArmSummary, ...], policy: JudgingPolicy) -> str:
+    overall = figures[0]
+    rate, limit = overall.acceptance_rate, policy.min_acceptance
+    if rate is not None and limit is not None and rate < limit:
+        return headline.below_limit("The acceptance rate", rate, limit)
+    # The whole interval must lie below: one noisy session alarms nobody.
+    high, least = overall.speedup_high, policy.min_speedup
+    if high is not None and least is not None and overall.speedup is not None and high < least:
+        return headline.below_limit("The speedup", overall.speedup, least)
+    return ""
+
+
+# --- first measurement, confirmation -------------------------------------------------------------
+
+
+def _first(candidate: SampleSet, policy: JudgingPolicy) -> Judgement:
+    table = tabulate(candidate, policy.min_rate_tokens)
+    tripped = tuple(guards.check_side(Side("candidate", candidate, table), policy))
+    figures = summary.summarise(table, comparable_prompts((table,)), policy.level_unchanged)
+    equality = lossless.lossless(candidate, exact_expected=policy.lossless_exact)
+    limit = _missed_limit(figures, policy)
+    if _invalid(tripped):
+        verdict, signature, words = Verdict.INVALID, Signature.HARNESS_DRIFT, headline.untrusted(tripped)
+    elif not signatures.drafts(table):
+        verdict, signature = Verdict.INVALID, Signature.SPECULATION_OFF
+        words = "The mtp arm drafted nothing, so there is no speculation to measure."
+    elif equality.verdict is Verdict.REGRESSED:
+        verdict, signature = Verdict.REGRESSED, Signature.OUTPUT_CHANGED
+        words = f"The output changed: {equality.note}."
+    elif signatures.is_dead(table, policy):
+        verdict, signature = Verdict.REGRESSED, Signature.DRAFTER_DEAD
+        words = "The drafter is dead: hardly any drafted token is accepted."
+    elif limit:
+        verdict, signature, words = Verdict.REGRESSED, None, limit
+    else:
+        verdict, signature, words = Verdict.UNCHANGED, None, headline.first_measurement(figures[0])
+    return Judgement(
+        verdict=verdict,
+        signature=signature,
+        confirmed=None,
+        headline=words,
+        sessions=_sessions(None, candidate),
+        effects=(),
+        attribution=None,
+        guards=tripped,
+        lossless=equality,
+        reference=None,
+        candidate=candidate.header,
+        reference_summary=(),
+        candidate_summary=figures,
+        undecided=(),
+        policy_version=policy.version,
+    )
+
+
+def _host_shift(
+    stored: SampleSet, again: SampleSet, screen: _Finding, fresh: _Finding, policy: JudgingPolicy
+) -> _Finding:
+    """Blame the host when the old release, measured again, moved the way the new one seemed to."""
+    if screen.verdict is not Verdict.REGRESSED or fresh.verdict is Verdict.REGRESSED:
+        return fresh
+    tables: list[Table] = [tabulate(samples, policy.min_rate_tokens) for samples in (stored, again)]
+    drift = Comparison(
+        reference=tables[0],
+        candidate=tables[1],
+        prompts=comparable_prompts(tables),
+        policy=policy,
+        level=policy.level_confirm,
+        alternating=False,
+    )
+    moved = Moves.of(drift.effects()).worse & Moves.of(screen.effects).worse
+    if not moved:
+        return fresh
+    return _Finding(
+        verdict=Verdict.INCONCLUSIVE,
+        signature=Signature.HOST_SHIFT,
+        effects=fresh.effects,
+        attribution=fresh.attribution,
+        guards=fresh.guards,
+        lossless=fresh.lossless,
+        reference_summary=fresh.reference_summary,
+        candidate_summary=fresh.candidate_summary,
+    )
+
+
+# --- putting it together -------------------------------------------------------------------------
+
+
+def _judgement(
+    found: _Finding,
+    reference: SampleSet,
+    candidate: SampleSet,
+    policy: JudgingPolicy,
+    *,
+    confirmed: bool | None,
+    sessions: dict[str, int],
+) -> Judgement:
+    overall = (
+        found.reference_summary[0] if found.reference_summary else None,
+        found.candidate_summary[0] if found.candidate_summary else None,
+    )
+    if found.verdict is Verdict.INVALID and found.signature is not Signature.SPECULATION_OFF:
+        words = headline.untrusted(found.guards)
+    elif found.verdict is Verdict.INVALID:
+        words = "Neither release drafted anything, so there is no speculation to compare."
+    elif found.signature is Signature.OUTPUT_CHANGED:
+        words = f"The output changed: {found.lossless.note}."
+    else:
+        words = found.limit or headline.sentence(
+            found.verdict, found.signature, found.effects, overall, confirmed=confirmed
+        )
+    return Judgement(
+        verdict=found.verdict,
+        signature=found.signature,
+        confirmed=confirmed,
+        headline=words,
+        sessions=sessions,
+        effects=found.effects,
+        attribution=found.attribution,
+        guards=found.guards,
+        lossless=found.lossless,
+        reference=reference.header,
+        candidate=candidate.header,
+        reference_summary=found.reference_summary,
+        candidate_summary=found.candidate_summary,
+        undecided=tuple(f"{row.metric}:{row.workload}" for row in found.effects if _is_open(row)),
+        policy_version=policy.version,
+    )
+
+
+def _sessions(reference: SampleSet | None, candidate: SampleSet, *, prefix: str = "") -> dict[str, int]:
+    counted = {}
+    for name, samples in (("reference", reference), ("candidate", candidate)):
+        for arm in Arm:
+            if samples is not None:
+                counted[f"{prefix}{name}_{arm}"] = len({s.session for s in samples.samples if s.arm is arm})
+    return counted
