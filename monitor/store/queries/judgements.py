@@ -1,0 +1,63 @@
+"""Judgements: each verdict with everything it rests on, to the last digit."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlmodel import Session, col, select
+
+from monitor.domain import Judgement, Verdict
+from monitor.store.models import StoredJudgement
+
+_JUDGEMENT: TypeAdapter[Judgement] = TypeAdapter(Judgement)
+
+
+def save(db: Session, run_id: int, judgement: Judgement, *, now: datetime) -> None:
+    """Keep a judgement of a run. Equal to the newest one it is not kept twice; earlier ones stay."""
+    document = _portable(_JUDGEMENT.dump_python(judgement, mode="python"))
+    newest = _newest(db, run_id)
+    if newest is not None and newest.document == document:
+        return
+    db.add(
+        StoredJudgement(
+            run_id=run_id,
+            verdict=judgement.verdict.value,
+            signature=judgement.signature.value if judgement.signature else None,
+            confirmed=judgement.confirmed,
+            policy_version=judgement.policy_version,
+            judged_at=now,
+            document=document,
+        )
+    )
+    db.flush()
+
+
+def get(db: Session, run_id: int) -> Judgement | None:
+    """Return the newest judgement of a run, equal field by field to the one that was saved."""
+    row = _newest(db, run_id)
+    return None if row is None else _JUDGEMENT.validate_python(row.document)
+
+
+def verdict_of(db: Session, run_id: int) -> Verdict | None:
+    """Return the newest verdict on a run."""
+    row = _newest(db, run_id)
+    return None if row is None else Verdict(row.verdict)
+
+
+def _newest(db: Session, run_id: int) -> StoredJudgement | None:
+    rows = select(StoredJudgement).where(StoredJudgement.run_id == run_id)
+    return db.exec(rows.order_by(col(StoredJudgement.id).desc()).limit(1)).first()
+
+
+def _portable(value: Any) -> Any:
+    """Return plain JSON values. JSON has no word for infinity; pydantic reads the text back as the number."""
+    if isinstance(value, dict):
+        return {str(key): _portable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_portable(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return getattr(value, "value", value)  # an enum's word
