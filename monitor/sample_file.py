@@ -181,26 +181,36 @@ def parse(lines: Iterable[str], name: str) -> SampleSet:
                 )
             sessions[line.session] = _session(line, order=len(sessions))
         else:
-            sample = Sample(**_values(line) | {"repeat": line.repeat or 0})
-            key = (sample.session, sample.workload, sample.prompt, sample.repeat)
-            if key in samples:
-                raise _error(
-                    name,
-                    number,
-                    "prompt",
-                    f"repeat {sample.repeat} of '{sample.prompt}' in session {sample.session} was already on "
-                    f"line {samples[key][0]}; a repeated prompt has a repeat number of its own",
-                )
-            samples[key] = (number, sample)
+            _add_sample(samples, line, name, number)
     if header is None:
         raise _error(name, 1, "kind", "the file is empty; it should begin with a header line")
-    for number, sample in samples.values():
+    _check_arms(sessions, samples.values(), name)
+    return SampleSet(header, tuple(sessions.values()), tuple(sample for _, sample in samples.values()))
+
+
+def _add_sample(
+    samples: dict[tuple[int, str, str, int], tuple[int, Sample]], line: SampleLine, name: str, number: int
+) -> None:
+    sample = Sample(**_values(line) | {"repeat": line.repeat or 0})
+    key = (sample.session, sample.workload, sample.prompt, sample.repeat)
+    if key in samples:
+        raise _error(
+            name,
+            number,
+            "prompt",
+            f"repeat {sample.repeat} of '{sample.prompt}' in session {sample.session} was already on "
+            f"line {samples[key][0]}; a repeated prompt has a repeat number of its own",
+        )
+    samples[key] = (number, sample)
+
+
+def _check_arms(sessions: dict[int, Session], samples: Iterable[tuple[int, Sample]], name: str) -> None:
+    for number, sample in samples:
         session = sessions.get(sample.session)
         if session is not None and session.arm is not sample.arm:
             raise _error(
                 name, number, "arm", f"is '{sample.arm}', but session {sample.session} served '{session.arm}'"
             )
-    return SampleSet(header, tuple(sessions.values()), tuple(sample for _, sample in samples.values()))
 
 
 def _text_lines(file: Any, name: str) -> Iterator[str]:
@@ -314,7 +324,11 @@ def write(path: Path, sample_set: SampleSet) -> None:
         DiskFullError: when there is no room; the old file at `path`, if any, is untouched.
 
     """
-    values = (sample_set.header, *sample_set.sessions, *sample_set.samples)
+    values: tuple[Header | Session | Sample, ...] = (
+        sample_set.header,
+        *sample_set.sessions,
+        *sample_set.samples,
+    )
     content = "".join(to_line(value) + "\n" for value in values)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

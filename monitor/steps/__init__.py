@@ -1,0 +1,1 @@
+"""The steps of a run, one module each; `monitor/pipeline.py` tells their order."""

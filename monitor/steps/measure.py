@@ -1,0 +1,224 @@
+"""Measure: blocks of sessions of the arms in turn, spooled as they come, stored when complete.
+
+A block holds one session of each arm; the arm that goes first alternates from block to block, so that a drift
+of the machine does not always fall on the same one. A session is complete or void: what a killed monitor was
+in the middle of is thrown away and measured again, everything before it is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from monitor.bench.session import measure_session
+from monitor.bench.spool import Spool
+from monitor.checks.loader import select_prompts
+from monitor.domain import Arm, Check, Environment, Header, Role, Sample, SampleSet, Session, Tier
+from monitor.engines import engine_for
+from monitor.errors import EngineCrashError, EngineStartError
+from monitor.judge.policy import JudgingPolicy
+from monitor.steps.provision import Weights
+from monitor.steps.station import Station
+from monitor.store import Subject
+from monitor.store.queries import sessions
+from monitor.store.queries.runs import Run
+
+CONFIRM_NUMBERS = 1000
+"""Session numbers of a confirmation begin here: numbers are unique over both roles of a subject."""
+_SESSION_TRIES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """One side of a measurement: an artifact, installed, with the header of its samples."""
+
+    subject: Subject
+    environment: Environment
+    header: Header
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One session that is to be measured."""
+
+    number: int
+    arm: Arm
+    block: int
+    order: int
+    role: Role
+    subject: Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A run's measuring place: what is measured, with which weights and prompts."""
+
+    station: Station
+    run: Run
+    check: Check
+    weights: Weights
+    tier: Tier
+
+    def header(self, environment: Environment) -> Header:
+        """Return what the samples of an environment have in common."""
+        check = self.check
+        limits = {
+            "lossless_exact": check.lossless_exact,
+            "min_speedup": check.expect.min_speedup,
+            "min_acceptance": check.expect.min_acceptance,
+        }
+        return Header(
+            check=check.id,
+            check_digest=check.digest,
+            project=environment.artifact.project,
+            version=environment.artifact.version,
+            artifact_sha256=environment.artifact.sha256,
+            host=self.station.host.machine_id,
+            hardware_class=self.station.host.hardware_class,
+            draft_length=check.draft_length,
+            concurrency=check.concurrency,
+            sampling=dict(check.sampling),
+            judging={name: value for name, value in limits.items() if value is not None} | check.judging,
+            model_sha256=self.weights.sha256,
+        )
+
+    def policy(self) -> JudgingPolicy:
+        """Return the limits of the check's verdicts."""
+        return JudgingPolicy().with_overrides(self.check.judging)
+
+    def spool(self, subject: Subject, role: Role) -> Spool:
+        """Return where the sessions of one side are kept until the run is done."""
+        return Spool(self.station.settings.spool_dir / f"run-{self.run.id}" / f"{subject}-{role}")
+
+    def stored(self, subject: Subject, role: Role) -> SampleSet | None:
+        """Return the complete sessions of one side."""
+        with self.station.store.read() as db:
+            return sessions.load(db, self.run.id, subject, role)
+
+
+def screen_slots(blocks: int) -> Iterator[Slot]:
+    """Yield the sessions of a screening, block by block."""
+    arms = (Arm.BASELINE, Arm.MTP)
+    for block in range(blocks):
+        for order, arm in enumerate(arms if block % 2 == 0 else arms[::-1]):
+            yield Slot(2 * block + order, arm, block, order, Role.SCREEN, Subject.CANDIDATE)
+
+
+def confirm_slots(blocks: int) -> Iterator[Slot]:
+    """Yield the sessions of a confirmation: old, new, new, old in each block, both arms each time."""
+    number = CONFIRM_NUMBERS
+    for block in range(blocks):
+        turns = (Subject.REFERENCE, Subject.CANDIDATE, Subject.CANDIDATE, Subject.REFERENCE)
+        for turn, subject in enumerate(turns):
+            arms = (Arm.BASELINE, Arm.MTP) if turn % 2 == 0 else (Arm.MTP, Arm.BASELINE)
+            for place, arm in enumerate(arms):
+                yield Slot(number, arm, block, 2 * turn + place, Role.CONFIRM, subject)
+                number += 1
+
+
+def measure(
+    bench: Bench,
+    slots: Iterable[Slot],
+    builds: Sequence[Build],
+    decided: Callable[[int], bool],
+) -> int:
+    """Measure the slots that are not measured yet, block by block, until `decided(blocks done)` says stop.
+
+    Returns the number of complete blocks. Each session is in the spool when its last sample came, and in the
+    store right after; a block that is complete already is only looked at.
+
+    Raises:
+        EngineError: when the release does not start, answer or stay alive; what is complete is kept.
+
+    """
+    slots = tuple(slots)
+    by_subject = {build.subject: build for build in builds}
+    done = {session.session for build in builds for session in _recovered(bench, build, slots)}
+    blocks = 0
+    for _, group in groupby(slots, key=lambda slot: slot.block):
+        for slot in group:
+            if slot.number in done:
+                continue
+            measure_slot(bench, slot, by_subject[slot.subject], len(done), len(slots))
+            done.add(slot.number)
+        blocks += 1
+        if decided(blocks):
+            break
+    return blocks
+
+
+def measure_slot(bench: Bench, slot: Slot, build: Build, done: int, total: int) -> None:
+    """Measure one session and store it; an engine that crashed gets one more try."""
+    version = build.environment.artifact.version
+    text = f"{version} {slot.arm}" + (" (confirming)" if slot.role is Role.CONFIRM else "")
+    bench.station.progress.session(text, done, total)
+    spool = bench.spool(slot.subject, slot.role)
+    for attempt in range(1, _SESSION_TRIES + 1):
+        try:
+            session, samples = _measure_into(spool, bench, slot, build)
+            break
+        except (EngineCrashError, EngineStartError) as error:
+            # The kernel kills for memory now and then; a release that is broken breaks again.
+            if attempt == _SESSION_TRIES:
+                raise
+            bench.station.progress.stage(f"{version} {error.reason} ({slot.arm} session); one more try")
+    with bench.station.store.write() as db:
+        sessions.save(db, bench.run.id, slot.subject, SampleSet(build.header, (session,), samples))
+
+
+def _measure_into(spool: Spool, bench: Bench, slot: Slot, build: Build) -> tuple[Session, tuple[Sample, ...]]:
+    prompts = select_prompts(bench.check, bench.tier)
+    asked = len(prompts) * bench.check.repeats
+    answered = 0
+    writer = spool.begin(build.header, slot.number)
+
+    def keep(sample: Sample) -> None:
+        nonlocal answered
+        writer.sample(sample)
+        answered += 1
+        bench.station.progress.prompt(answered, asked)
+
+    try:
+        session, samples = measure_session(
+            check=bench.check,
+            engine=engine_for(bench.check.engine),
+            environment=build.environment,
+            model=bench.weights.model,
+            draft_model=bench.weights.draft_model,
+            arm=slot.arm,
+            number=slot.number,
+            block=slot.block,
+            order=slot.order,
+            role=slot.role,
+            prompts=prompts,
+            log=log_of(bench.station, bench.run.id, slot),
+            scratch=bench.station.settings.state / "scratch",
+            on_sample=keep,
+        )
+    except BaseException:
+        writer.abandon()
+        raise
+    writer.complete(session)
+    return session, samples
+
+
+def log_of(station: Station, run_id: int, slot: Slot) -> Path:
+    """Return where a session's engine log is kept."""
+    return station.settings.logs_dir / f"run-{run_id}" / f"{slot.subject}-{slot.number:04d}-{slot.arm}.log"
+
+
+def _recovered(bench: Bench, build: Build, slots: Sequence[Slot]) -> list[Session]:
+    """Return the complete sessions of one side; those that only reached the spool are stored first."""
+    kept: list[Session] = []
+    for role in {slot.role for slot in slots if slot.subject is build.subject}:
+        spool = bench.spool(build.subject, role)
+        spool.discard_cut()
+        for sample_set in spool.complete():
+            if sample_set.header == build.header:
+                with bench.station.store.write() as db:
+                    sessions.save(db, bench.run.id, build.subject, sample_set)
+        if (stored := bench.stored(build.subject, role)) is not None:
+            kept += stored.sessions
+    return kept

@@ -1,0 +1,75 @@
+"""Provision: an environment for an artifact, and the weights its check serves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from monitor.checks import models
+from monitor.domain import Artifact, Check, Environment, ModelSpec
+from monitor.errors import UnknownNameError
+from monitor.steps.station import Station
+from monitor.store.queries import environments
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The model files of a check, hashed just now."""
+
+    model: Path
+    draft_model: Path | None
+    sha256: str
+    """Of the model; with a draft model, both joined by `+`."""
+
+
+def provision(station: Station, artifact: Artifact) -> Environment:
+    """Return the artifact's environment, built from its own source's index unless it is there.
+
+    Raises:
+        ProvisionError: when the release cannot be installed here.
+        SourceError: when the index cannot be reached and the file is not cached.
+        ArtifactChangedError: when the index now serves other content under the file's name.
+        DiskFullError: when there was no room.
+        UnknownNameError: when no source follows the project.
+
+    """
+    source = station.settings.source(artifact.project)
+    if source is None:
+        raise UnknownNameError(
+            f"No source follows {artifact.project}.",
+            advice="add it to `sources` in the configuration; its index is used for installing too",
+        )
+    station.progress.stage(f"environment for {artifact.project} {artifact.version}")
+    environment = station.environments.provision(artifact, source, on_step=station.progress.stage)
+    with station.store.write() as db:
+        environments.save(db, environment)
+    return environment
+
+
+def weights(station: Station, check: Check) -> Weights:
+    """Return the verified model files of a check, writing or fetching what is missing.
+
+    Raises:
+        ModelError: when a file is missing, altered, or may not be had.
+        DiskFullError: when there was no room.
+
+    """
+    model = _verified(station, check.model)
+    if check.draft_model is None:
+        return Weights(model.path, None, model.sha256)
+    draft = _verified(station, check.draft_model)
+    return Weights(model.path, draft.path, f"{model.sha256}+{draft.sha256}")
+
+
+def _verified(station: Station, spec: ModelSpec) -> models.VerifiedModel:
+    folder = station.settings.models_dir
+    if models.locate(spec, folder) is None:
+        station.progress.stage(f"weights of {spec.name}")
+        secret = station.settings.models.token
+        models.fetch(
+            spec,
+            folder,
+            secret.get_secret_value() if secret else None,
+            endpoint=station.settings.models.endpoint,
+        )
+    return models.verify(spec, folder)

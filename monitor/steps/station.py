@@ -1,0 +1,155 @@
+"""What every step works with: one state folder with its configuration, store, host and environments."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol, Self
+
+from monitor import host as host_module
+from monitor.checks import loader
+from monitor.domain import Check, Host
+from monitor.environments.uv import UvEnvironments
+from monitor.errors import HostError
+from monitor.net import Http
+from monitor.releases.base import Source
+from monitor.releases.package_index import PackageIndex
+from monitor.settings import Settings
+from monitor.settings_tables import SourceSettings
+from monitor.store.database import Store
+from monitor.store.queries import hosts
+
+
+class Progress(Protocol):
+    """Told what the monitor is doing, so that somebody can watch."""
+
+    def stage(self, text: str) -> None:
+        """Note that a new part of the work begins."""
+
+    def session(self, text: str, done: int, total: int) -> None:
+        """Note that a server session begins: `done` of at most `total` are complete."""
+
+    def prompt(self, done: int, total: int) -> None:
+        """Note how many prompts of the running session were answered."""
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def stage(self, text: str) -> None:
+        """Ignore it."""
+
+    def session(self, text: str, done: int, total: int) -> None:
+        """Ignore it."""
+
+    def prompt(self, done: int, total: int) -> None:
+        """Ignore it."""
+
+
+def now_utc() -> datetime:
+    """Return the wall-clock time."""
+    return datetime.now(UTC)
+
+
+@dataclass
+class Station:
+    """One state folder, opened. Close it, or use it as a context manager."""
+
+    settings: Settings
+    store: Store
+    host: Host
+    http: Http
+    environments: UvEnvironments
+    checks: dict[str, Check]
+    progress: Progress = field(default_factory=Silent)
+    clock: Callable[[], datetime] = now_utc
+
+    @classmethod
+    def open(cls, settings: Settings, progress: Progress | None = None) -> Self:
+        """Open the state folder, creating what is missing.
+
+        Raises:
+            ConfigurationError: when a check cannot be read.
+            StoreError: when the database cannot be used.
+            HostError: when the state folder cannot be written.
+
+        """
+        try:
+            settings.state.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HostError(
+                f"The state folder {settings.state} cannot be made: {error.strerror or error}.",
+                advice="name another with `state` in the configuration",
+            ) from error
+        checks = loader.load_checks(settings.check_dirs)
+        described = host_module.describe(settings.state, name=settings.host.name)
+        store = Store.open(settings.database_url)
+        http = Http()
+        station = cls(
+            settings=settings,
+            store=store,
+            host=described,
+            http=http,
+            environments=UvEnvironments(settings.environments_dir, uv=settings.uv, http=http),
+            checks=checks,
+            progress=progress or Silent(),
+        )
+        with store.write() as db:
+            hosts.save(db, described, now=station.clock())
+        return station
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the database and the network."""
+        self.http.close()
+        self.store.close()
+
+    def source_of(self, settings: SourceSettings) -> Source:
+        """Return what asks the index of one source."""
+        return PackageIndex(settings, self.http)
+
+    @contextmanager
+    def measuring(self, what: str) -> Iterator[None]:
+        """Hold the machine for measuring; two measurements at once would disturb each other.
+
+        Raises:
+            HostError: when another process measures on this state, naming it.
+
+        """
+        path = self.settings.state / "measuring.lock"
+        with path.open("a+", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise HostError(
+                    f"This state is being measured on by {_holder(path)}.",
+                    kept="everything",
+                    advice="wait until it ends, or stop it",
+                    permanent=False,
+                ) from None
+            lock.truncate(0)
+            json.dump({"pid": os.getpid(), "what": what, "since": self.clock().isoformat()}, lock)
+            lock.flush()
+            try:
+                yield
+            finally:
+                lock.truncate(0)
+
+
+def _holder(path: Path) -> str:
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {holder['pid']} ({holder['what']}, since {holder['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
