@@ -1,0 +1,28 @@
+"""Looks at this machine without leaving anything on it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from monitor.domain import Host
+
+
+def look(state: Path, name: str | None = None) -> Host:
+    """Return what this machine is, for commands that only look.
+
+    A machine without an id of its own is given one in the state folder when it first measures; until then
+    the id here is a passing one.
+
+    Raises:
+        HostError: when the GPU's driver answers, but not about its GPUs.
+
+    """
+    from monitor.host import describe  # noqa: PLC0415  # psutil and NVML, which `--help` has no use for
+
+    if (state / "host_id").is_file():
+        return describe(state, name=name)
+    with tempfile.TemporaryDirectory() as folder:
+        return describe(Path(folder), name=name)
