@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -62,7 +63,8 @@ def test_the_end_of_a_chunk_may_come_later_than_the_event_in_it() -> None:
 
 BODY = (
     b"\xef\xbb\xbf: hello\r\n\r\n"
-    b'event: token\r\ndata: {"index":0,"content":"Gr\xc3\xbc\xc3\x9fe \xf0\x9f\x90\xa6","tokens":[1,2]}\r\n\r\n'
+    b'event: token\r\ndata: {"index":0,"content":"Gr\xc3\xbc\xc3\x9fe \xf0\x9f\x90\xa6",'
+    b'"tokens":[1,2]}\r\n\r\n'
     b': ping\n\ndata:{"content":" data: {}","tokens":[3]}\n\n'
     b'data: {"lines":\rdata: 3}\r\r'
     b'id: 7\ndata: {"stop":true,"timings":{"predicted_n":3}}\n\ndata: [DONE]\n\n'
@@ -83,9 +85,9 @@ def test_any_segmentation_of_a_stream_decodes_to_the_same_events(
     chunk_cuts: list[int], cuts: list[int]
 ) -> None:
     edges = [0, *sorted(chunk_cuts), len(BODY)]
-    whole = HEAD + b"".join(chunk(BODY[a:b]) for a, b in zip(edges, edges[1:], strict=False)) + END
+    whole = HEAD + b"".join(chunk(BODY[a:b]) for a, b in itertools.pairwise(edges)) + END
     borders = [0, *sorted({min(cut, len(whole)) for cut in cuts}), len(whole)]
-    pieces = [whole[a:b] for a, b in zip(borders, borders[1:], strict=False) if b > a]
+    pieces = [whole[a:b] for a, b in itertools.pairwise(borders) if b > a]
     answer = decode(tape(*pieces))
     assert [event.data for event in answer.events] == EXPECTED
     times = [event.at_s for event in answer.events]

@@ -1,0 +1,106 @@
+"""Stand-in releases with a known fault: found, confirmed, attributed, and never blamed on something else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acceptance.command import CHECK, House, engines_of
+from monitor.net import Http
+from monitor.planted.wheels import Fault, plant
+from monitor.settings_tables import SourceSettings
+
+GOOD = "2026.10.11549"
+
+
+@pytest.fixture(scope="session")
+def wheel(house: House, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the real wheel of the good release, from the index."""
+    listed = house.json("releases")["releases"]
+    artifact = next(item for item in listed if item["version"] == GOOD)["artifacts"]
+    file = next(item for item in artifact if "manylinux" in item["filename"] and "x86_64" in item["filename"])
+    with Http() as http:
+        from monitor.releases.package_index import PackageIndex
+
+        release = next(
+            r for r in PackageIndex(SourceSettings(project="xllamacpp"), http).poll() if r.version == GOOD
+        )
+        chosen = next(item for item in release.artifacts if item.sha256 == file["sha256"])
+        target = tmp_path_factory.mktemp("wheel") / chosen.filename
+        return http.download(chosen.url, target, sha256=chosen.sha256, max_bytes=2**29, deadline_s=300)
+
+
+@pytest.fixture(scope="session")
+def good(house: House) -> Any:
+    return house.json("run", CHECK, "--release", f"xllamacpp=={GOOD}", code=None)
+
+
+def planted(house: House, wheel: Path, stand_ins: Path, fault: Fault, code: int) -> Any:
+    made = plant(wheel, fault, stand_ins)
+    version = made.name.split("-")[1]
+    assert "+planted." in version
+    house.run("releases", "--refresh")
+    return house.json("run", CHECK, "--release", f"xllamacpp=={version}", "--against", GOOD, code=code)
+
+
+def test_a_worse_head_is_found_confirmed_and_attributed_to_acceptance(
+    house: House, good: Any, wheel: Path, stand_ins: Path
+) -> None:
+    ended = planted(house, wheel, stand_ins, Fault.WORSE_HEAD, code=3)
+    judgement = ended["judgement"]
+
+    assert good["state"] == "done"
+    assert (judgement["verdict"], judgement["signature"], judgement["confirmed"]) == (
+        "regressed",
+        "acceptance drop",
+        True,
+    )
+    row = next(
+        r for r in judgement["metrics"] if r["metric"] == "acceptance_length" and r["workload"] == "all"
+    )
+    assert (row["channel"], row["verdict"]) == ("exact", "regressed")
+    assert judgement["attribution"]["acceptance_length"]["change_log"] < -0.02
+    assert judgement["lossless"]["verdict"] == "unchanged"
+    assert (
+        judgement["sessions"]["confirm_reference_mtp"] == judgement["sessions"]["confirm_candidate_mtp"] == 2
+    )
+
+
+def test_speculation_that_is_silently_off_is_found_by_counting(
+    house: House, good: Any, wheel: Path, stand_ins: Path
+) -> None:
+    judgement = planted(house, wheel, stand_ins, Fault.SPECULATION_OFF, code=3)["judgement"]
+
+    assert good["state"] == "done"
+    assert (judgement["signature"], judgement["confirmed"]) == ("speculation off", True)
+
+
+def test_one_draft_token_fewer_is_configuration_drift(
+    house: House, good: Any, wheel: Path, stand_ins: Path
+) -> None:
+    judgement = planted(house, wheel, stand_ins, Fault.ONE_DRAFT_FEWER, code=3)["judgement"]
+
+    assert good["state"] == "done"
+    assert (judgement["verdict"], judgement["signature"]) == ("regressed", "configuration drift")
+
+
+def test_altered_tokens_are_found_by_comparing_them(
+    house: House, good: Any, wheel: Path, stand_ins: Path
+) -> None:
+    judgement = planted(house, wheel, stand_ins, Fault.ALTERED_TOKENS, code=3)["judgement"]
+
+    assert good["state"] == "done"
+    assert (judgement["verdict"], judgement["signature"]) == ("regressed", "output changed")
+
+
+def test_a_release_that_crashes_at_start_is_broken_and_not_slower(
+    house: House, good: Any, wheel: Path, stand_ins: Path
+) -> None:
+    ended = planted(house, wheel, stand_ins, Fault.CRASH, code=5)
+
+    assert good["state"] == "done"
+    assert (ended["state"], ended["judgement"]) == ("failed", None)
+    assert "does not start" in ended["reason"]
+    assert engines_of(house) == []

@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from monitor.domain import Environment, Package
+from monitor.environments import command
+from monitor.environments.base import difference
+from monitor.environments.uv import UvEnvironments
+from monitor.errors import ProvisionError, SourceError
+from monitor.net import Http
+from monitor.releases.package_index import PackageIndex
+from monitor.settings_tables import SourceSettings, UvSettings
+from standins.environments import left_in, listed, made, publish, running, source
+from standins.index import IndexServer
+from standins.wheels import wheel
+
+DEAD = "http://127.0.0.1:9"  # the discard port: nobody listens
+
+
+@pytest.fixture
+def index() -> Iterator[IndexServer]:
+    with IndexServer() as server:
+        yield server
+
+
+@pytest.fixture
+def environments(tmp_path: Path) -> UvEnvironments:
+    return made(tmp_path)
+
+
+def without_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, DEAD)
+        monkeypatch.setenv(name.lower(), DEAD)
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", "")
+
+
+# ---------------------------------------------------------------------------------------------
+# Builds
+
+
+def test_a_real_release_is_installed_recorded_reused_and_rebuilt_without_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = SourceSettings(project="xllamacpp", versions="==2026.10.11549")
+    with Http() as http:
+        (release,) = [item for item in PackageIndex(settings, http).poll() if item.version == "2026.10.11549"]
+    (artifact,) = [item for item in release.artifacts if "cp310-abi3-manylinux2014_x86_64" in item.filename]
+    steps: list[str] = []
+    here = UvEnvironments(tmp_path / "here", uv=UvSettings())
+
+    built = here.provision(artifact, settings, on_step=steps.append)
+
+    assert built.packages == (Package("xllamacpp", "2026.10.11549", artifact.sha256),)
+    assert built.key == f"xllamacpp-2026.10.11549-{artifact.sha256[:12]}-py{built.python_version[:4]}"
+    assert (built.path, built.reused) == (tmp_path / "here" / built.key, False)
+    assert running(built, "import xllamacpp; print(xllamacpp.Server.__name__)") == "Server"
+    assert [path.suffix for path in built.path.rglob("*.pyc")] != []
+    assert steps
+    without_network(monkeypatch)
+    again = here.provision(artifact, settings, on_step=steps.append)
+    assert again == replace(built, reused=True)
+    elsewhere = UvEnvironments(tmp_path / "elsewhere", uv=UvSettings())
+    assert elsewhere.provision(artifact, settings).packages == built.packages
+
+
+def test_dependencies_come_from_the_same_source_each_held_to_one_file(
+    index: IndexServer, environments: UvEnvironments
+) -> None:
+    low = index.add("low", *wheel("low", "2.0", body="x = 2"))
+    index.add("low", *wheel("low", "3.0"), yanked="broken")
+    index.add("low", *wheel("low", "2.0", tag="cp311-cp311-win_amd64"))
+    artifact = publish(index, needs=["low>=1"])
+
+    built = environments.provision(artifact, source(index))
+
+    assert built.packages == (Package("demo", "1.0", artifact.sha256), Package("low", "2.0", low))
+    assert running(built, "import demo, low; print(low.x)") == "2"
+    recorded = json.loads((built.path / "environment.json").read_text())
+    assert [item["sha256"] for item in recorded["packages"]] == [artifact.sha256, low]
+    assert f"low==2.0 --hash=sha256:{low}" in (built.path / "requirements.txt").read_text()
+    assert environments.all() == [replace(built, reused=True)]
+
+
+def test_what_the_shell_is_set_to_decides_nothing(
+    index: IndexServer, environments: UvEnvironments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.add("low", *wheel("low", "2.0"))
+    artifact = publish(index, needs=["low"])
+    (tmp_path / "limits.txt").write_text("low<1\n")
+    (tmp_path / "pyproject.toml").write_text("[tool.uv]\nno-index = true\n")
+    for name, value in {
+        "VIRTUAL_ENV": str(tmp_path / "another"),
+        "PYTHONPATH": str(tmp_path),
+        "UV_CONSTRAINT": str(tmp_path / "limits.txt"),
+        "UV_NO_INDEX": "1",
+        "UV_SYSTEM_PYTHON": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    built = environments.provision(artifact, source(index))
+
+    assert [package.name for package in built.packages] == ["demo", "low"]
+
+
+def test_a_file_of_a_folder_installs_without_any_index(
+    index: IndexServer, environments: UvEnvironments, tmp_path: Path
+) -> None:
+    publish(index, "2026.10.11549", body="x = 'good'")
+    name, content = wheel("demo", "2026.10.11549+planted.worse.head", body="x = 'planted'")
+    (tmp_path / "planted").mkdir()
+    (tmp_path / "planted" / name).write_bytes(content)
+    settings = source(index, find_links=[str(tmp_path / "planted")])
+    planted = listed(settings, "2026.10.11549+planted.worse.head")
+    dead = settings.model_copy(update={"index_url": f"{DEAD}/simple/"})
+
+    built = environments.provision(planted, dead)
+
+    assert running(built, "import demo; print(demo.x)") == "planted"
+    # `==2026.10.11549` would also accept the local version, which sorts higher.
+    good = environments.provision(listed(settings, "2026.10.11549"), settings)
+    assert running(good, "import demo; print(demo.x)") == "good"
+    assert good.key != built.key
+
+
+def test_the_configured_python_is_used_and_a_missing_one_is_named(index: IndexServer, tmp_path: Path) -> None:
+    artifact = publish(index)
+    base = getattr(sys, "_base_executable", sys.executable)
+    named = UvEnvironments(tmp_path / "named", uv=UvSettings(python=base, cache_dir=tmp_path / "cache"))
+
+    built = named.provision(artifact, source(index))
+
+    assert built.python_version == named.python_version == ".".join(map(str, sys.version_info[:3]))
+    missing = UvEnvironments(tmp_path / "missing", uv=UvSettings(python="/no/such/python"))
+    with pytest.raises(ProvisionError, match="/no/such/python"):
+        missing.provision(artifact, source(index))
+
+
+# ---------------------------------------------------------------------------------------------
+# Kept
+
+
+def test_without_a_network_what_is_there_or_in_the_cache_still_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    with IndexServer() as index:
+        index.add("low", *wheel("low", "2.0"))
+        artifact, settings = publish(index, needs=["low"]), source(index)
+        built = made(tmp_path).provision(artifact, settings)
+        index.add("low", *wheel("low", "2.1"))
+        unseen = publish(index, "2.0")
+
+    assert made(tmp_path).provision(artifact, settings).reused
+    rebuilt = made(tmp_path, folder="elsewhere").provision(artifact, settings)
+    assert (rebuilt.packages, rebuilt.reused) == (built.packages, False)
+    with pytest.raises(SourceError) as error:
+        made(tmp_path).provision(unseen, settings)
+    assert not error.value.permanent
+    assert left_in(tmp_path) == [built.key]
+
+
+def test_an_environment_that_is_damaged_is_built_again(
+    index: IndexServer, environments: UvEnvironments
+) -> None:
+    artifact = publish(index)
+    built = environments.provision(artifact, source(index))
+    (built.path / "environment.json").write_text('{"key": ')
+
+    assert environments.find(artifact) is None
+    assert environments.all() == []
+    assert environments.provision(artifact, source(index)).reused is False
+
+    built.python.unlink()
+    assert environments.find(artifact) is None
+
+
+def test_an_environment_can_be_removed_and_removing_twice_is_no_error(
+    index: IndexServer, environments: UvEnvironments, tmp_path: Path
+) -> None:
+    artifact = publish(index)
+    built = environments.provision(artifact, source(index))
+
+    environments.remove(built.key)
+    environments.remove(built.key)
+
+    assert environments.find(artifact) is None
+    assert left_in(tmp_path) == []
+
+
+def test_two_builders_of_the_same_environment_build_it_once(index: IndexServer, tmp_path: Path) -> None:
+    artifact = publish(index)
+    found: list[Environment] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(made(tmp_path).provision(artifact, source(index))))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(item.reused for item in found) == [False, True]
+    assert left_in(tmp_path) == [found[0].key]
+
+
+# ---------------------------------------------------------------------------------------------
+# Told and shown
+
+
+def test_no_credentials_are_stored_shown_or_given_as_an_option(
+    index: IndexServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.credentials = ("me", "hunter2")
+    index.add("low", *wheel("low", "2.0"))
+    index.add("demo", *wheel("demo", "1.0", needs=["low"]))
+    index.add("demo", *wheel("demo", "2.0", needs=["nobody-offers-this"]))
+    settings = source(index, index_url=index.url_with("me", "hunter2"))
+    commands: list[list[str]] = []
+    run = command.run_bound
+    monkeypatch.setattr(command, "run_bound", lambda line, *rest: commands.append(line) or run(line, *rest))
+    environments = made(tmp_path)
+
+    built = environments.provision(listed(settings), settings)
+    with pytest.raises(ProvisionError) as error:
+        environments.provision(listed(settings, "2.0"), settings)
+
+    assert [package.name for package in built.packages] == ["demo", "low"]
+    assert "hunter2" not in str(error.value)
+    assert "hunter2" not in repr(commands)
+    written = [path for path in (tmp_path / "environments").rglob("*") if path.is_file()]
+    assert [path for path in written if b"hunter2" in path.read_bytes()] == []
+
+
+def test_the_difference_of_two_environments_names_every_package_that_moved(
+    index: IndexServer, environments: UvEnvironments
+) -> None:
+    index.add("low", *wheel("low", "1.0"))
+    index.add("old", *wheel("old", "1.0"))
+    reference = environments.provision(publish(index, needs=["low", "old"]), source(index))
+    index.add("low", *wheel("low", "2.0"))
+    index.add("new", *wheel("new", "1.0"))
+    candidate = environments.provision(publish(index, "2.0", needs=["low>=2", "new"]), source(index))
+
+    moved = difference(reference, candidate)
+
+    assert [item.name for item in moved.added] == ["new"]
+    assert [item.name for item in moved.removed] == ["old"]
+    versions = [(old.name, old.version, new.version) for old, new in moved.changed]
+    assert versions == [("demo", "1.0", "2.0"), ("low", "1.0", "2.0")]
+    nothing = difference(reference, reference)
+    assert (nothing.added, nothing.removed, nothing.changed) == ((), (), ())

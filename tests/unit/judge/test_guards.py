@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from measurements import START, Truth, altered, measure
+from monitor.domain import Arm, Judgement, SampleSet, Signature, Verdict
+from monitor.judge.verdict import judge
+
+GOOD = Truth(noise=0.005)
+LATER = START + timedelta(days=1)
+
+
+def judged(change: Callable[[SampleSet], SampleSet], **header: Any) -> Judgement:
+    return judge(measure(GOOD), change(measure(replace(GOOD, header=header), start=LATER, seed=2)))
+
+
+def tripped(judgement: Judgement) -> set[str]:
+    return {guard.name for guard in judgement.guards if guard.tripped}
+
+
+def mtp(**changes: Any) -> Callable[[SampleSet], SampleSet]:
+    return lambda samples: altered(samples, Arm.MTP, **changes)
+
+
+def session_facts(samples: SampleSet, **facts: Any) -> SampleSet:
+    sessions = tuple(replace(session, effective=facts) for session in samples.sessions)
+    return SampleSet(samples.header, sessions, samples.samples)
+
+
+def unchanged(samples: SampleSet) -> SampleSet:
+    return samples
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "header"),
+    [
+        ("host", unchanged, {"host": "another"}),
+        ("host", unchanged, {"hardware_class": "another"}),
+        ("model", unchanged, {"model_sha256": "f" * 64}),
+        ("sampling", unchanged, {"sampling": {"temperature": 0.7}}),
+        ("prompt tokens", mtp(prompt_tokens=21), {}),
+        ("prompts", mtp(prompt=lambda s: s.prompt + "x"), {}),
+        ("stop reasons", mtp(stop="stop"), {}),
+        ("server rates of the candidate", mtp(server_decode_tps=lambda s: s.server_decode_tps * 1.1), {}),
+        ("counts of the candidate", mtp(accepted=lambda s: s.drafted + 1), {}),
+        ("counts of the candidate", mtp(steps=lambda s: s.steps + 9), {}),
+        ("engine counters of the candidate", lambda s: session_facts(s, **{"counter.drafted": 5}), {}),
+        ("roofline of the candidate", unchanged, {"calibration": {"roofline_tokens_per_s": 40.0}}),
+        (
+            "usable prompts of the candidate",
+            lambda s: altered(mtp(decode_s=None)(s), Arm.BASELINE, decode_s=None),
+            {},
+        ),
+        (
+            "sessions of the candidate",
+            lambda s: SampleSet(s.header, s.sessions, tuple(x for x in s.samples if x.arm is Arm.BASELINE)),
+            {},
+        ),
+    ],
+)
+def test_what_cannot_be_compared_or_cannot_be_right_is_invalid(
+    name: str, change: Callable[[SampleSet], SampleSet], header: dict[str, Any]
+) -> None:
+    found = judged(change, **header)
+
+    assert name in tripped(found)
+    assert (found.verdict, found.signature) == (Verdict.INVALID, Signature.HARNESS_DRIFT)
+    assert name in found.headline
+
+
+def test_nothing_trips_on_a_good_measurement() -> None:
+    assert tripped(judged(unchanged)) == set()
+
+
+def test_diverged_text_that_stops_elsewhere_on_many_prompts_is_invalid() -> None:
+    other = mtp(
+        tokens_sha256=lambda s: "x" + s.prompt, stop=lambda s: "stop" if s.prompt[-1] in "01" else "length"
+    )
+
+    found = judged(other)
+
+    assert "diverged text (mtp)" in tripped(found)
+    assert found.verdict is Verdict.INVALID
+
+
+def test_diverged_text_that_ends_alike_is_only_reported() -> None:
+    found = judged(mtp(tokens_sha256=lambda s: "x" + s.prompt))
+
+    assert tripped(found) == {"diverged text (mtp)"}
+    assert found.verdict is not Verdict.INVALID
+
+
+def test_a_quick_tier_is_compared_with_a_full_one_on_the_prompts_of_both() -> None:
+    def quick(samples: SampleSet) -> SampleSet:
+        few = tuple(s for s in samples.samples if s.prompt[-1] in "01")
+        return SampleSet(samples.header, samples.sessions, few)
+
+    found = judged(quick)
+
+    assert found.verdict is Verdict.UNCHANGED
+    assert tripped(found) == {"prompts"}
+
+
+def test_a_session_that_lacks_prompts_is_left_out_and_said_so() -> None:
+    def cut(samples: SampleSet) -> SampleSet:
+        kept = tuple(s for s in samples.samples if not (s.session == 0 and s.prompt.endswith("3")))
+        return SampleSet(samples.header, samples.sessions, kept)
+
+    found = judged(cut)
+
+    assert "sessions of the candidate" in tripped(found)
+    assert found.verdict is Verdict.UNCHANGED
+
+
+def test_a_changed_configuration_is_told_without_a_verdict() -> None:
+    found = judge(
+        session_facts(measure(GOOD), flash_attention="on"),
+        session_facts(measure(GOOD, start=LATER, seed=2), flash_attention="off"),
+    )
+
+    guard = next(g for g in found.guards if g.name == "effective configuration")
+    assert guard.tripped
+    assert "flash_attention: on → off" in guard.detail
+    assert found.verdict is Verdict.UNCHANGED
