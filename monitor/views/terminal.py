@@ -18,6 +18,7 @@ from rich.text import Text
 
 from monitor.domain import ArmSummary, Attribution, Effect, Judgement, Metric, Verdict
 from monitor.judge.metrics import OVERALL
+from monitor.planted.names import is_planted
 from monitor.views import numbers, words
 from monitor.views.models import ReleaseLine
 from monitor.views.text import safe
@@ -93,6 +94,8 @@ def _add_releases(table: Table, lines: Sequence[ReleaseLine], why: str, *, follo
     dates = [f"{line.published_at:%Y-%m-%d}" if line.published_at else "not known" for line in (first, last)]
     if not why and followed:
         why = "can be measured"
+    if any(is_planted(line.version) for line in lines):
+        why = f"PLANTED by this monitor, not a real release; {why}"
     table.add_row(
         Text(safe(name), style="bold" if followed else "dim"),
         Text(" … ".join(dict.fromkeys(dates)), style="dim"),
