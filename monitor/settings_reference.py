@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -85,6 +86,8 @@ def _words(annotation: Any) -> Iterator[str]:
         yield from _words(arguments[0])
     elif origin is Literal:
         yield from (f"`{value}`" for value in arguments)
+    elif isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        yield from (f"`{value}`" for value in annotation)
     elif origin is tuple:
         yield f"list of {' or '.join(_words(arguments[0]))}"
     elif origin in {Union, UnionType}:

@@ -25,6 +25,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from monitor.domain import MessageType
+
 ENV_PREFIX = "MTP_MONITOR_"
 
 
@@ -127,6 +129,11 @@ class SourceSettings(_Table):
         None, description="Version limits such as `>=0.20`; releases outside are skipped as too old."
     )
     include_prereleases: bool = Field(default=False, description="Whether pre-releases are measured too.")
+    backfill: Annotated[int, Field(ge=0, le=20)] = Field(
+        0,
+        description="Releases before the newest that are measured at the first start, oldest first, so that "
+        "there is a reference from the first day on.",
+    )
 
 
 class Assignment(_Table):
@@ -173,6 +180,19 @@ class ScheduleSettings(_Table):
     poll_minutes: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
         15.0, description="Minutes between two looks at a source."
     )
+    attempts: Annotated[int, Field(ge=1)] = Field(
+        5, description="Attempts at a run that is interrupted again and again before it counts as failed."
+    )
+    announce_after_hours: Hours = Field(
+        6.0, description="Hours after which what is known of a release is told, although checks of it wait."
+    )
+    remind_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        24.0, description="Hours until an open incident is told again; doubles each time, up to a week."
+    )
+    stale_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        72.0,
+        description="Hours for which releases may wait, or sources be silent, until `service.stale` is told.",
+    )
 
 
 class DestinationSettings(_Table):
@@ -189,6 +209,16 @@ class DestinationSettings(_Table):
         description="Signs messages to a webhook. Only from `MTP_MONITOR_DESTINATION_<NAME>_SECRET`.",
     )
     secret_file: SecretFile | None = Field(None, description="File (mode 600) that holds the secret.")
+    events: tuple[MessageType, ...] = Field(
+        (
+            MessageType.INCIDENT_OPENED,
+            MessageType.INCIDENT_UPDATED,
+            MessageType.INCIDENT_ACKNOWLEDGED,
+            MessageType.INCIDENT_RESOLVED,
+            MessageType.SERVICE_STALE,
+        ),
+        description="Types of messages it gets.",
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -216,6 +246,13 @@ class WebSettings(_Table):
 
     host: Text = Field("127.0.0.1", description="Address listened on.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8640, description="Port listened on; 0 picks one.")
+    allowed_hosts: tuple[Text, ...] = Field(
+        (),
+        description="Host names the pages may be asked for by, beside the loopback names and `host`.",
+    )
+    public_url: Text | None = Field(
+        None, description="Address of the pages as people reach them; messages link to it."
+    )
     token: SecretStr | None = Field(
         None,
         description="Bearer token for changes. Only from the environment; without one pages are read-only.",

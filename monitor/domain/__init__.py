@@ -5,12 +5,33 @@ sizes in bytes, rates in tokens per second, dates are aware and in UTC.
 """
 
 from monitor.domain.checks import Arm, Check, Expectation, ModelSpec, Prompt, Requirements, Tier, Workload
+from monitor.domain.incidents import (
+    LIVE_STATES,
+    Action,
+    Delivery,
+    DeliveryState,
+    Direction,
+    Incident,
+    IncidentState,
+    IncidentStep,
+    Message,
+    MessageType,
+)
 from monitor.domain.measurements import Header, Role, Sample, SampleSet, Session
-from monitor.domain.releases import Artifact, Environment, Package, Release, ReleaseState, SkipReason
-from monitor.domain.runs import Host, RunState
+from monitor.domain.releases import (
+    Artifact,
+    Environment,
+    Package,
+    Release,
+    ReleaseState,
+    SkipReason,
+    version_order,
+)
+from monitor.domain.runs import Epoch, Host, RunState
 from monitor.domain.verdicts import (
     ArmSummary,
     Attribution,
+    Basis,
     Channel,
     Effect,
     Guard,
@@ -23,20 +44,32 @@ from monitor.domain.verdicts import (
 )
 
 __all__ = [
+    "LIVE_STATES",
+    "Action",
     "Arm",
     "ArmSummary",
     "Artifact",
     "Attribution",
+    "Basis",
     "Channel",
     "Check",
+    "Delivery",
+    "DeliveryState",
+    "Direction",
     "Effect",
     "Environment",
+    "Epoch",
     "Expectation",
     "Guard",
     "Header",
     "Host",
+    "Incident",
+    "IncidentState",
+    "IncidentStep",
     "Judgement",
     "Lossless",
+    "Message",
+    "MessageType",
     "Metric",
     "ModelSpec",
     "Package",
@@ -55,4 +88,5 @@ __all__ = [
     "Tier",
     "Verdict",
     "Workload",
+    "version_order",
 ]

@@ -7,6 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from packaging.version import InvalidVersion, Version
+
 
 class ReleaseState(StrEnum):
     """How far a release has come on its way to a run; every release is in exactly one state."""
@@ -78,3 +80,11 @@ class Environment:
     packages: tuple[Package, ...]
     built_at: datetime
     reused: bool = False
+
+
+def version_order(version: str) -> tuple[int, Version, str]:
+    """Return a key that sorts versions as PEP 440 orders them; what does not follow it comes first."""
+    try:
+        return 1, Version(version), version
+    except InvalidVersion:
+        return 0, Version("0"), version

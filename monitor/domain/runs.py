@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -36,3 +37,20 @@ class Host:
     memory_bytes: int
     gpu: dict[str, Any] | None = None
     kernel: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """A stretch of one series in which host, driver, check digest and accepted reference stay the same."""
+
+    id: int
+    machine_id: str
+    project: str
+    check_digest: str
+    number: int
+    conditions: dict[str, Any]
+    reference_run_id: int | None
+    """The run a person accepted; None where the last good run of the epoch is the reference."""
+    reason: str
+    who: str
+    began_at: datetime

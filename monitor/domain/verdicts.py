@@ -20,6 +20,14 @@ class Verdict(StrEnum):
     FAILED = "failed"
 
 
+class Basis(StrEnum):
+    """What a run was compared with. The verdict that counts is the one against the reference."""
+
+    REFERENCE = "reference"
+    PREDECESSOR = "predecessor"
+    """The release measured before it, while an incident is open: is there a new change?"""
+
+
 class Signature(StrEnum):
     """The pattern behind a verdict, in the words an engineer would use for the cause."""
 

@@ -9,21 +9,24 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlmodel import Session, col, select
 
-from monitor.domain import Judgement, Verdict
+from monitor.domain import Basis, Judgement, Verdict
 from monitor.store.models import StoredJudgement
 
 _JUDGEMENT: TypeAdapter[Judgement] = TypeAdapter(Judgement)
 
 
-def save(db: Session, run_id: int, judgement: Judgement, *, now: datetime) -> None:
+def save(
+    db: Session, run_id: int, judgement: Judgement, *, now: datetime, basis: Basis = Basis.REFERENCE
+) -> None:
     """Keep a judgement of a run. Equal to the newest one it is not kept twice; earlier ones stay."""
     document = _portable(_JUDGEMENT.dump_python(judgement, mode="python"))
-    newest = _newest(db, run_id)
+    newest = _newest(db, run_id, basis)
     if newest is not None and newest.document == document:
         return
     db.add(
         StoredJudgement(
             run_id=run_id,
+            basis=basis.value,
             verdict=judgement.verdict.value,
             signature=judgement.signature.value if judgement.signature else None,
             confirmed=judgement.confirmed,
@@ -35,20 +38,22 @@ def save(db: Session, run_id: int, judgement: Judgement, *, now: datetime) -> No
     db.flush()
 
 
-def get(db: Session, run_id: int) -> Judgement | None:
-    """Return the newest judgement of a run, equal field by field to the one that was saved."""
-    row = _newest(db, run_id)
+def get(db: Session, run_id: int, basis: Basis = Basis.REFERENCE) -> Judgement | None:
+    """Return the newest judgement of a run on a basis, equal field by field to the one that was saved."""
+    row = _newest(db, run_id, basis)
     return None if row is None else _JUDGEMENT.validate_python(row.document)
 
 
 def verdict_of(db: Session, run_id: int) -> Verdict | None:
-    """Return the newest verdict on a run."""
-    row = _newest(db, run_id)
+    """Return the newest verdict on a run, against its reference."""
+    row = _newest(db, run_id, Basis.REFERENCE)
     return None if row is None else Verdict(row.verdict)
 
 
-def _newest(db: Session, run_id: int) -> StoredJudgement | None:
-    rows = select(StoredJudgement).where(StoredJudgement.run_id == run_id)
+def _newest(db: Session, run_id: int, basis: Basis) -> StoredJudgement | None:
+    rows = select(StoredJudgement).where(
+        StoredJudgement.run_id == run_id, StoredJudgement.basis == basis.value
+    )
     return db.exec(rows.order_by(col(StoredJudgement.id).desc()).limit(1)).first()
 
 

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from packaging.version import InvalidVersion, Version
 from sqlmodel import Session, col, select
 
-from monitor.domain import Artifact, Release, ReleaseState, SkipReason
+from monitor.domain import Artifact, Release, ReleaseState, SkipReason, version_order
 from monitor.errors import StoreError
 from monitor.store.columns import clean
 from monitor.store.models import Listing, StoredArtifact, StoredRelease
@@ -251,7 +250,7 @@ def all_of(db: Session, project: str | None = None) -> list[ReleaseRow]:
         artifacts[listing.release_id].append(_artifact(file))
     found = [_release_row(row, artifacts[_id(row)]) for row in db.exec(rows)]
     return sorted(
-        found, key=lambda row: (row.release.project, _order(row.release.version), row.release.channel)
+        found, key=lambda row: (row.release.project, version_order(row.release.version), row.release.channel)
     )
 
 
@@ -343,13 +342,6 @@ def _release_row(row: StoredRelease, artifacts: list[Artifact]) -> ReleaseRow:
         last_seen_at=row.last_seen_at,
         source=row.source,
     )
-
-
-def _order(version: str) -> tuple[int, Version, str]:
-    try:
-        return 1, Version(version), version
-    except InvalidVersion:
-        return 0, Version("0"), version
 
 
 def _id(row: StoredRelease | StoredArtifact) -> int:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from packaging.version import Version
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import Select
 
-from monitor.domain import RunState, Tier
+from monitor.domain import RunState, Tier, version_order
 from monitor.errors import StoreError
 from monitor.store.models import StoredArtifact, StoredEnvironment, StoredRun
 from monitor.store.queries import environments
@@ -42,6 +43,27 @@ class Run:
     finished_at: datetime | None
     """When it came to its present end; None while it has none."""
     requested_by: str
+    channel: str
+    epoch_id: int | None
+    against: str
+    """`last-good`, or what it was asked to be compared with: then it is no part of the series' history."""
+    confirm: bool
+    due_at: datetime | None
+    """Of a run in the queue: not before this moment. None: nobody but who asked for it takes it up."""
+    waiting: str
+    """Why it was not begun when its turn came last."""
+    announced_at: datetime | None
+    artifact_id: int
+    """Artifacts are numbered as they were first seen."""
+
+    @property
+    def place(self) -> tuple[int, Version, int]:
+        """Its release's place in the series: by version, several files of a version by first sight.
+
+        Local parts of versions order nothing: `1.2+mine` stands beside `1.2`.
+        """
+        follows, version, _ = version_order(self.version)
+        return follows, Version(version.public), self.artifact_id
 
 
 def rows() -> Select[StoredRun, StoredArtifact, str]:
@@ -80,6 +102,14 @@ def values(db: Session, wanted: Select[StoredRun, StoredArtifact, str]) -> list[
             started_at=row.started_at,
             finished_at=row.finished_at,
             requested_by=row.requested_by,
+            channel=row.channel,
+            epoch_id=row.epoch_id,
+            against=row.against,
+            confirm=row.confirm,
+            due_at=row.due_at,
+            waiting=row.waiting,
+            announced_at=row.announced_at,
+            artifact_id=row.artifact_id,
         )
         for row, artifact, key in db.exec(wanted)
     ]

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from monitor.domain import Artifact, Check, Host, RunState, Tier, Verdict
+from monitor.domain import Artifact, Basis, Check, Host, RunState, Tier, Verdict
 from monitor.errors import StoreError
 from monitor.store import transitions
 from monitor.store.columns import clean
@@ -19,6 +19,7 @@ from monitor.store.queries.run_rows import Run, environment_row, existing, locke
 
 __all__ = [
     "GOOD",
+    "LAST_GOOD",
     "Attempt",
     "Run",
     "Step",
@@ -31,11 +32,18 @@ __all__ = [
     "in_state",
     "last_attempt",
     "last_good",
+    "of_epoch",
+    "of_series",
+    "predecessor",
     "recent",
     "set_environment",
+    "set_epoch",
     "set_reference",
     "set_state",
 ]
+
+LAST_GOOD = "last-good"
+"""What a run is compared with unless somebody names another release."""
 
 GOOD = (Verdict.UNCHANGED, Verdict.IMPROVED)
 """Verdicts after which a run may be a reference; a sound first measurement is `unchanged`."""
@@ -65,8 +73,16 @@ def create(
     tier: Tier,
     requested_by: str,
     now: datetime,
+    channel: str = "stable",
+    epoch_id: int | None = None,
+    against: str = LAST_GOOD,
+    confirm: bool = True,
+    priority: int = 0,
+    due_at: datetime | None = None,
 ) -> Run:
     """Plan a run; check, artifact and host are kept with it as they are now.
+
+    With `due_at` it stands in the queue; without, it is left to whoever asks for it.
 
     It is made even when the artifact has one already: `find` in the same `Store.write` says so.
     """
@@ -81,6 +97,12 @@ def create(
         requested_by=requested_by,
         state=RunState.PLANNED.value,
         planned_at=now,
+        channel=channel,
+        epoch_id=epoch_id,
+        against=against,
+        confirm=confirm,
+        priority=priority,
+        due_at=due_at,
     )
     db.add(row)
     db.flush()
@@ -119,41 +141,59 @@ def in_state(db: Session, states: Iterable[RunState], *, machine_id: str | None 
     return values(db, wanted.order_by(col(StoredRun.id)))
 
 
-def last_good(
-    db: Session,
-    *,
-    check_digest: str,
-    machine_id: str,
-    project: str,
-    exclude_sha256: str | None = None,
-    version: str | None = None,
-) -> Run | None:
-    """Return the reference for a new run: the run of the series that was done last with a good verdict.
+def last_good(db: Session, *, epoch_id: int, before: Run | None = None) -> Run | None:
+    """Return the reference of an epoch: of its runs that ended well, the one furthest on in the series.
 
     Args:
         db: a session of the store.
-        check_digest: only runs of exactly this measurement compare.
-        machine_id: only runs on the same host compare.
-        project: the project whose releases are followed.
-        exclude_sha256: the artifact to be judged, which is no reference for itself.
-        version: only this version.
+        epoch_id: only runs of the same epoch compare.
+        before: only releases that stand before this run's one. A release that came out of order (a fix of
+            an older line) is so compared with what it continues, and no release with itself.
 
     """
-    newest = select(StoredJudgement.verdict).where(StoredJudgement.run_id == StoredRun.id)
-    verdict = newest.order_by(col(StoredJudgement.id).desc()).limit(1).correlate(StoredRun).scalar_subquery()
+    found = [
+        run
+        for run in of_epoch(db, epoch_id)
+        if run.state is RunState.DONE and run.against == LAST_GOOD and _is_good(db, run.id)
+    ]
+    if before is not None:
+        found = [run for run in found if run.place < before.place]
+    return max(found, key=lambda run: (run.place, run.id), default=None)
+
+
+def predecessor(db: Session, run: Run) -> Run | None:
+    """Return the judged run of the same epoch whose release stands right before this run's, good or bad."""
+    if run.epoch_id is None:
+        return None
+    found = [
+        other
+        for other in of_epoch(db, run.epoch_id)
+        if other.state is RunState.DONE and other.against == LAST_GOOD and other.place < run.place
+    ]
+    return max(found, key=lambda other: (other.place, other.id), default=None)
+
+
+def of_epoch(db: Session, epoch_id: int) -> list[Run]:
+    """Return the runs of an epoch, oldest first."""
+    return values(db, rows().where(StoredRun.epoch_id == epoch_id).order_by(col(StoredRun.id)))
+
+
+def of_series(db: Session, *, machine_id: str, project: str, check_digest: str) -> list[Run]:
+    """Return the runs of a check on a project's releases on a host, over all epochs, in order of release."""
     wanted = rows().where(
-        StoredRun.state == RunState.DONE.value,
-        StoredRun.check_digest == check_digest,
         StoredRun.machine_id == machine_id,
+        StoredRun.check_digest == check_digest,
         StoredArtifact.project == project,
-        verdict.in_([good.value for good in GOOD]),
     )
-    if exclude_sha256 is not None:
-        wanted = wanted.where(StoredArtifact.sha256 != exclude_sha256)
-    if version is not None:
-        wanted = wanted.where(StoredArtifact.version == version)
-    found = values(db, wanted.order_by(col(StoredRun.finished_at).desc(), col(StoredRun.id).desc()).limit(1))
-    return found[0] if found else None
+    return sorted(values(db, wanted), key=lambda run: (run.place, run.id))
+
+
+def _is_good(db: Session, run_id: int) -> bool:
+    wanted = select(StoredJudgement.verdict).where(
+        StoredJudgement.run_id == run_id, StoredJudgement.basis == Basis.REFERENCE.value
+    )
+    newest = db.exec(wanted.order_by(col(StoredJudgement.id).desc()).limit(1)).first()
+    return newest in {good.value for good in GOOD}
 
 
 # ---------------------------------------------------------------------------------------------
@@ -234,4 +274,15 @@ def set_environment(db: Session, run_id: int, key: str) -> None:
     """
     row = locked(db, run_id)
     row.environment_id = environment_row(db, key)
+    db.flush()
+
+
+def set_epoch(db: Session, run_id: int, epoch_id: int) -> None:
+    """Note in which epoch the run is measured.
+
+    Raises:
+        StoreError: when there is no such run.
+
+    """
+    locked(db, run_id).epoch_id = epoch_id
     db.flush()

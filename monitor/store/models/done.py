@@ -1,8 +1,4 @@
-"""The tables: what of the glossary's words is kept, and what is unique about each.
-
-Words (states, arms, roles, verdicts) are kept as the text of their enums. A row is never deleted when
-history rests on it: what is gone is marked. Only sessions that may not be counted are dropped.
-"""
+"""The tables of what is done: runs with their attempts, sessions, samples and judgements."""
 
 from __future__ import annotations
 
@@ -23,133 +19,6 @@ class Subject(StrEnum):
     REFERENCE = "reference"
 
 
-# ---------------------------------------------------------------------------------------------
-# What is released
-
-
-class StoredRelease(Table, table=True):
-    """A version of a project on a channel."""
-
-    __tablename__: ClassVar[str] = "release"
-    __table_args__ = (UniqueConstraint("project", "version", "channel"),)
-
-    id: int | None = Field(default=None, primary_key=True)
-    project: str
-    version: str
-    channel: str
-    source: str
-    """Where it was read last, as shown to people."""
-    state: str
-    reason: str | None = None
-    detail: str = ""
-    published_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    first_seen_at: datetime = Field(sa_type=UtcDateTime)
-    last_seen_at: datetime = Field(sa_type=UtcDateTime)
-
-
-class StoredArtifact(Table, table=True):
-    """One installable file. The sha256 is what it is; the same name can come back with another one."""
-
-    __tablename__: ClassVar[str] = "artifact"
-    __table_args__ = (UniqueConstraint("project", "filename", "sha256"),)
-
-    id: int | None = Field(default=None, primary_key=True)
-    project: str
-    version: str
-    filename: str
-    sha256: str = Field(index=True)
-    url: str
-    size: int | None = Field(default=None, sa_type=BigInteger)
-    requires_python: str | None = None
-    uploaded_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    yanked: str | None = None
-    first_seen_at: datetime = Field(sa_type=UtcDateTime)
-
-
-class Listing(Table, table=True):
-    """That a source lists an artifact under a release, or did until `withdrawn_at`."""
-
-    __tablename__: ClassVar[str] = "listing"
-    __table_args__ = (UniqueConstraint("release_id", "artifact_id"),)
-
-    id: int | None = Field(default=None, primary_key=True)
-    release_id: int = Field(foreign_key="release.id")
-    artifact_id: int = Field(foreign_key="artifact.id", index=True)
-    source: str
-    position: int
-    """Place among the files of the release, as the source lists them."""
-    withdrawn_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-
-
-class StoredEnvironment(Table, table=True):
-    """An isolated install of one artifact. Built anew under its key it is a row of its own."""
-
-    __tablename__: ClassVar[str] = "environment"
-
-    id: int | None = Field(default=None, primary_key=True)
-    key: str = Field(index=True)
-    artifact_id: int = Field(foreign_key="artifact.id", index=True)
-    path: str
-    python: str
-    python_version: str
-    built_at: datetime = Field(sa_type=UtcDateTime)
-    reused: bool
-    forgotten_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """Since when it no longer lies on the disk; runs still rest on what was installed."""
-
-
-class InstalledPackage(Table, table=True):
-    """One distribution installed in an environment."""
-
-    __tablename__: ClassVar[str] = "installed_package"
-    __table_args__ = (UniqueConstraint("environment_id", "position"),)
-
-    id: int | None = Field(default=None, primary_key=True)
-    environment_id: int = Field(foreign_key="environment.id")
-    position: int
-    name: str = Field(index=True)
-    version: str
-    sha256: str | None = None
-
-
-# ---------------------------------------------------------------------------------------------
-# What is measured, and where
-
-
-class StoredHost(Table, table=True):
-    """A machine as it was seen last."""
-
-    __tablename__: ClassVar[str] = "host"
-
-    machine_id: str = Field(primary_key=True)
-    name: str
-    hardware_class: str
-    boot_id: str
-    cpu: str
-    cores: int
-    memory_bytes: int = Field(sa_type=BigInteger)
-    gpu: dict[str, Any] | None = Field(default=None, sa_type=Facts)
-    kernel: str
-    first_seen_at: datetime = Field(sa_type=UtcDateTime)
-    last_seen_at: datetime = Field(sa_type=UtcDateTime)
-
-
-class CheckDefinition(Table, table=True):
-    """A check as it was when it was measured; the digest names what may not change."""
-
-    __tablename__: ClassVar[str] = "check_definition"
-
-    digest: str = Field(primary_key=True)
-    check_id: str = Field(index=True)
-    definition: dict[str, Any] = Field(sa_type=Facts)
-    first_seen_at: datetime = Field(sa_type=UtcDateTime)
-    last_seen_at: datetime = Field(sa_type=UtcDateTime)
-
-
-# ---------------------------------------------------------------------------------------------
-# What is done
-
-
 class StoredRun(Table, table=True):
     """One check on one artifact on one host; `docs/run_lifecycle.md` draws its states."""
 
@@ -162,6 +31,17 @@ class StoredRun(Table, table=True):
     machine_id: str = Field(foreign_key="host.machine_id", index=True)
     tier: str
     requested_by: str
+    channel: str = Field(default="stable")
+    epoch_id: int | None = Field(default=None, foreign_key="epoch.id", index=True)
+    against: str = Field(default="last-good")
+    """What it was asked to be compared with; only `last-good` runs are part of the series' history."""
+    confirm: bool = True
+    priority: int = 0
+    """Of the queue: higher ones first, then those planned earlier."""
+    due_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Not before this moment; None: as soon as it may."""
+    waiting: str = ""
+    """Why it was not begun when its turn came last."""
     reference_run_id: int | None = Field(default=None, foreign_key="run.id", index=True)
     environment_id: int | None = Field(default=None, foreign_key="environment.id", index=True)
     state: str = Field(index=True)
@@ -172,6 +52,8 @@ class StoredRun(Table, table=True):
     planned_at: datetime = Field(sa_type=UtcDateTime)
     started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    announced_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When its end was made known: incidents moved and messages written, in one transaction."""
 
 
 class RunTransition(Table, table=True):
@@ -267,12 +149,14 @@ class StoredSample(Table, table=True):
 
 
 class StoredJudgement(Table, table=True):
-    """One judgement of a run. Judged again, it gets another row; the newest counts."""
+    """One judgement of a run on one basis. Judged again, it gets another row; the newest counts."""
 
     __tablename__: ClassVar[str] = "judgement"
 
     id: int | None = Field(default=None, primary_key=True)
     run_id: int = Field(foreign_key="run.id", index=True)
+    basis: str = Field(default="reference")
+    """What it was compared with: the reference, or the release before it."""
     verdict: str
     signature: str | None = None
     confirmed: bool | None = None
