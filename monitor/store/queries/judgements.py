@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -42,6 +43,16 @@ def get(db: Session, run_id: int, basis: Basis = Basis.REFERENCE) -> Judgement |
     """Return the newest judgement of a run on a basis, equal field by field to the one that was saved."""
     row = _newest(db, run_id, basis)
     return None if row is None else _JUDGEMENT.validate_python(row.document)
+
+
+def several(db: Session, run_ids: Iterable[int], basis: Basis = Basis.REFERENCE) -> dict[int, Judgement]:
+    """Return run → its newest judgement on a basis; runs without one are left out."""
+    wanted = select(StoredJudgement).where(
+        col(StoredJudgement.run_id).in_(list(run_ids)), StoredJudgement.basis == basis.value
+    )
+    # The last one of a run stays.
+    newest = {row.run_id: row for row in db.exec(wanted.order_by(col(StoredJudgement.id)))}
+    return {run_id: _JUDGEMENT.validate_python(row.document) for run_id, row in newest.items()}
 
 
 def verdict_of(db: Session, run_id: int) -> Verdict | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import func
 from sqlmodel import Session, col, or_, select, update
 
 from monitor.domain import Delivery, DeliveryState, Message, MessageType
@@ -144,6 +145,13 @@ def deliveries(
         wanted = wanted.where(StoredDelivery.destination == destination)
     found = db.exec(wanted.order_by(col(StoredDelivery.id).desc()).limit(limit))
     return [_delivery(row, message) for row, message in found]
+
+
+def standing(db: Session) -> dict[tuple[str, DeliveryState], int]:
+    """Return (destination, state) → number of deliveries; what has none is left out."""
+    what = (StoredDelivery.destination, StoredDelivery.state)
+    wanted = select(*what, func.count(col(StoredDelivery.id))).group_by(*(col(column) for column in what))
+    return {(name, DeliveryState(state)): number for name, state, number in db.exec(wanted)}
 
 
 def messages(db: Session, limit: int = 100) -> list[Message]:

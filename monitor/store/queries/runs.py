@@ -6,13 +6,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from monitor.domain import Artifact, Basis, Check, Host, RunState, Tier, Verdict
 from monitor.errors import StoreError
 from monitor.store import transitions
 from monitor.store.columns import clean
-from monitor.store.models import RunTransition, StoredArtifact, StoredJudgement, StoredRun
+from monitor.store.models import (
+    RunTransition,
+    StoredArtifact,
+    StoredJudgement,
+    StoredRun,
+    StoredSampleSet,
+    StoredSession,
+)
 from monitor.store.queries import checks, hosts, releases
 from monitor.store.queries.attempts import Attempt, begin_attempt, end_attempt, last_attempt
 from monitor.store.queries.run_rows import Run, environment_row, existing, locked, rows, values
@@ -24,6 +32,7 @@ __all__ = [
     "Run",
     "Step",
     "begin_attempt",
+    "counts",
     "create",
     "end_attempt",
     "find",
@@ -32,6 +41,8 @@ __all__ = [
     "in_state",
     "last_attempt",
     "last_good",
+    "last_progress",
+    "listed",
     "of_epoch",
     "of_series",
     "predecessor",
@@ -128,6 +139,59 @@ def find(db: Session, *, check_digest: str, artifact_sha256: str, machine_id: st
 def recent(db: Session, limit: int = 20) -> list[Run]:
     """Return the runs planned last, newest first."""
     return values(db, rows().order_by(col(StoredRun.id).desc()).limit(limit))
+
+
+def listed(
+    db: Session,
+    *,
+    machine_id: str | None = None,
+    project: str | None = None,
+    check_id: str | None = None,
+    states: Iterable[RunState] | None = None,
+    before: int | None = None,
+    limit: int = 50,
+) -> list[Run]:
+    """Return the runs that fit every given limit, newest first; `before` goes on after that run's id."""
+    wanted = rows()
+    if machine_id is not None:
+        wanted = wanted.where(StoredRun.machine_id == machine_id)
+    if project is not None:
+        wanted = wanted.where(StoredArtifact.project == project)
+    if check_id is not None:
+        wanted = wanted.where(StoredRun.check_id == check_id)
+    if states is not None:
+        wanted = wanted.where(col(StoredRun.state).in_([state.value for state in states]))
+    if before is not None:
+        wanted = wanted.where(col(StoredRun.id) < before)
+    return values(db, wanted.order_by(col(StoredRun.id).desc()).limit(limit))
+
+
+def counts(db: Session, machine_id: str) -> dict[RunState, int]:
+    """Return how many runs of a host are in each state."""
+    found = dict.fromkeys(RunState, 0)
+    wanted = select(StoredRun.state, func.count(col(StoredRun.id))).where(StoredRun.machine_id == machine_id)
+    for state, number in db.exec(wanted.group_by(col(StoredRun.state))):
+        found[RunState(state)] = number
+    return found
+
+
+def last_progress(db: Session, machine_id: str) -> datetime | None:
+    """Return when a run that is at work last moved on or began a session; None when none is at work."""
+    at_work = select(StoredRun.id).where(
+        StoredRun.machine_id == machine_id,
+        col(StoredRun.state).in_([state.value for state in transitions.WORKING]),
+    )
+    moved = select(RunTransition.at).where(col(RunTransition.run_id).in_(at_work))
+    begun = (
+        select(StoredSession.started_at)
+        .join(StoredSampleSet, col(StoredSession.sample_set_id) == col(StoredSampleSet.id))
+        .where(col(StoredSampleSet.run_id).in_(at_work), col(StoredSession.started_at).is_not(None))
+    )
+    newest = [
+        db.exec(moved.order_by(col(RunTransition.at).desc()).limit(1)).first(),
+        db.exec(begun.order_by(col(StoredSession.started_at).desc()).limit(1)).first(),
+    ]
+    return max((moment for moment in newest if moment is not None), default=None)
 
 
 def in_state(db: Session, states: Iterable[RunState], *, machine_id: str | None = None) -> list[Run]:
