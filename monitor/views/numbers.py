@@ -18,6 +18,8 @@ _KIBI = 1024
 _MINUTE_S = 60
 _TEN = 10
 _HUNDRED = 100
+_AGO_UNITS = ((2880, 1440, "days"), (60, 60, "h"), (1, 1, "min"))
+"""(minutes from which on the unit is used, minutes it holds, its name)"""
 _SMALLEST = 1e-6  # below it plain decimals grow too long
 
 
@@ -126,6 +128,19 @@ def duration(span: timedelta) -> str:
     if minutes < _MINUTE_S:
         return f"{minutes} min {rest} s"
     return f"{minutes // _MINUTE_S} h {minutes % _MINUTE_S} min"
+
+
+def ago(when: datetime | None, now: datetime) -> str:
+    """Return how long ago a moment was, or how far ahead it lies, in its largest unit: 12 min ago."""
+    if when is None:
+        return "never"
+    seconds_ago = (now - when).total_seconds()
+    if abs(seconds_ago) < _MINUTE_S:
+        return "just now"
+    minutes = abs(seconds_ago) / _MINUTE_S
+    _, size, unit = next(row for row in _AGO_UNITS if minutes >= row[0])
+    span = f"{minutes / size:.0f} {unit}"
+    return f"{span} ago" if seconds_ago > 0 else f"in {span}"
 
 
 def median(values: Sequence[float | None]) -> float | None:

@@ -10,18 +10,15 @@ import base64
 import errno
 import hashlib
 import os
-from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from monitor.errors import DiskFullError, MonitorError
-from monitor.planted.names import is_planted
 from monitor.resources import resource_dir
-from monitor.views import numbers, words
 from monitor.views.models import ReleaseLine, ReportView, RunView
 from monitor.views.run_section import run_section
+from monitor.views.templates import templates
 from monitor.views.text import safe
 
 __all__ = ["ReleaseLine", "ReportView", "RunView", "render", "write"]
@@ -29,13 +26,16 @@ __all__ = ["ReleaseLine", "ReportView", "RunView", "render", "write"]
 
 def render(report: ReportView) -> str:
     """Return the report as one self-contained HTML document."""
-    templates = _templates()
     style = (resource_dir("templates") / "report" / "report.css").read_text(encoding="utf-8")
-    document = templates.get_template("report/report.html").render(
-        report=report,
-        runs=[run_section(run) for run in report.runs],
-        style=Markup(style),  # noqa: S704 - our own file
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+    document = (
+        templates()
+        .get_template("report/report.html")
+        .render(
+            report=report,
+            runs=[run_section(run) for run in report.runs],
+            style=Markup(style),  # noqa: S704 - our own file
+            style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        )
     )
     return safe(document)
 
@@ -79,16 +79,3 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError:
         return  # the folder itself is the problem, which is reported
-
-
-@cache
-def _templates() -> Environment:
-    templates = Environment(
-        loader=FileSystemLoader(resource_dir("templates")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.globals.update(n=numbers, w=words, is_planted=is_planted)
-    return templates

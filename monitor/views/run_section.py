@@ -180,11 +180,9 @@ def run_section(view: RunView) -> RunSection:
 
 def _verdict(view: RunView) -> VerdictWords:
     if view.judgement:
-        if _is_first(view.judgement) and view.judgement.verdict is Verdict.UNCHANGED:
-            return words.FIRST
-        return words.VERDICTS[view.judgement.verdict]
+        return words.said_of(view.judgement.verdict, first=_is_first(view.judgement))
     by_state = {"failed": Verdict.FAILED, "invalid": Verdict.INVALID}
-    return words.VERDICTS[by_state[view.state]] if view.state in by_state else words.PENDING
+    return words.said_of(by_state.get(view.state))
 
 
 def _is_first(judgement: Judgement) -> bool:

@@ -31,6 +31,14 @@ VERDICTS: dict[Verdict, VerdictWords] = {
 PENDING = VerdictWords("No verdict yet", "…", "pending", "cyan")
 FIRST = VerdictWords("First measurement", "◇", "pending", "cyan")
 
+
+def said_of(verdict: Verdict | None, *, first: bool = False) -> VerdictWords:
+    """Return the words for a verdict; a sound first measurement has nothing to be unchanged from."""
+    if verdict is None:
+        return PENDING
+    return FIRST if first and verdict is Verdict.UNCHANGED else VERDICTS[verdict]
+
+
 METRICS: dict[Metric, str] = {
     Metric.STEP_TIME: "Step time with MTP",
     Metric.ACCEPTANCE_LENGTH: "Acceptance length",
