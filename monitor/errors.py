@@ -78,6 +78,10 @@ class ProvisionError(MonitorError):
     exit_code = 5
 
 
+class AttachedChangedError(MonitorError):
+    """What runs at an attached engine is not what the run was planned for; that cannot be had back."""
+
+
 class DiskFullError(MonitorError):
     """There was no room left on a disk; the half-written part was removed."""
 

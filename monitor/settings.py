@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from monitor import validation
+from monitor.domain import Artifact, is_attached
 from monitor.errors import ConfigurationError
 from monitor.settings_tables import (
     ENV_PREFIX,
@@ -127,10 +128,12 @@ class Settings(BaseSettings):
             self.__dict__["sources"] = tuple(SourceSettings(project=project) for project in projects)
         followed = list(dict.fromkeys(source.project for source in self.sources))
         if not self.assignments:
+            # The checks that ship measure what is installed here, not what the owner runs.
+            installed = {source.project for source in self.sources if source.kind != "attached"}
             self.__dict__["assignments"] = tuple(
                 Assignment(project=project, checks=DEFAULT_CHECKS[project])
                 for project in followed
-                if project in DEFAULT_CHECKS
+                if project in DEFAULT_CHECKS and project in installed
             )
         for number, assignment in enumerate(self.assignments):
             if assignment.project not in followed:
@@ -175,6 +178,18 @@ class Settings(BaseSettings):
     def source(self, project: str) -> SourceSettings | None:
         """Return the first source that follows `project`, or None."""
         return next((source for source in self.sources if source.project == project), None)
+
+    def source_for(self, artifact: Artifact) -> SourceSettings | None:
+        """Return the source that an artifact is had from: for a fingerprint the one that is attached."""
+        attached = is_attached(artifact)
+        return next(
+            (
+                source
+                for source in self.sources
+                if source.project == artifact.project and (source.kind == "attached") is attached
+            ),
+            None,
+        )
 
     def checks_of(self, project: str) -> tuple[str, ...]:
         """Return the ids of the checks that `project` is put through, each once."""

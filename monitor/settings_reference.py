@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,7 +60,7 @@ def reference_markdown() -> str:
             continue
         repeated = get_origin(field.annotation) is tuple
         heading = f"[[{name}]]" if repeated else f"[{name}]"
-        lines += ["", f"## `{heading}`", "", (table.__doc__ or "").strip(), ""]
+        lines += ["", f"## `{heading}`", "", inspect.cleandoc(table.__doc__ or ""), ""]
         lines += _table(table, "" if repeated else f"{name.upper()}__")
     return "\n".join(lines) + "\n"
 

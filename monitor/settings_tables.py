@@ -77,10 +77,18 @@ def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
+def _interpreter(path: Path) -> Path:
+    path = path.expanduser()
+    if not path.is_absolute():
+        raise PydanticCustomError("interpreter", "an absolute path, such as /srv/vllm/bin/python")
+    return path
+
+
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
 Text = Annotated[str, StringConstraints(min_length=1)]
 SecretFile = Annotated[Path, AfterValidator(_private_file)]
 AnyPath = Annotated[Path, AfterValidator(_absolute)]
+Interpreter = Annotated[Path, AfterValidator(_interpreter)]
 Minutes = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Hours = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -103,10 +111,16 @@ class _Table(BaseModel):
 
 
 class SourceSettings(_Table):
-    """Where the releases of one project are read, and which of them are wanted."""
+    """Where the releases of one project are read, and which of them are wanted.
 
-    project: Name = Field(description="The distribution to follow, as the index names it.")
-    kind: Literal["package-index"] = Field("package-index", description="What is asked.")
+    A source of kind `attached` watches an engine that runs here already ([attach.md](attach.md)); it has the
+    keys `python`, `version_command` and `image_command`, and the others have the rest.
+    """
+
+    project: Name = Field(
+        description="The distribution to follow, as the index names it; of an attached engine what it is."
+    )
+    kind: Literal["package-index", "attached"] = Field("package-index", description="What is asked.")
     index_url: Text | None = Field(
         None,
         description="Address of the index's simple API, for discovery and for installation. Without it the "
@@ -115,7 +129,9 @@ class SourceSettings(_Table):
     find_links: tuple[Text, ...] = Field(
         (), description="Folders or pages with further files, used for discovery and for installation."
     )
-    channel: Literal["stable", "nightly"] = Field("stable", description="The stream of releases followed.")
+    channel: Literal["stable", "nightly", "attached"] = Field(
+        "stable", description="The stream of releases followed. Of an attached engine always `attached`."
+    )
     settle_minutes: Minutes = Field(
         30.0, description="Minutes to wait after a release's last wanted file before it counts as complete."
     )
@@ -134,6 +150,40 @@ class SourceSettings(_Table):
         description="Releases before the newest that are measured at the first start, oldest first, so that "
         "there is a reference from the first day on.",
     )
+    python: Interpreter | None = Field(
+        None, description="Attached: the Python that the engine runs on; its list of packages is watched."
+    )
+    version_command: tuple[Text, ...] = Field(
+        (),
+        description="Attached: command (program and arguments, no shell) that prints the engine's version.",
+    )
+    image_command: tuple[Text, ...] = Field(
+        (),
+        description="Attached: command that prints the digest of the container image the engine runs from.",
+    )
+
+    @model_validator(mode="after")
+    def _own_keys(self) -> Self:
+        attached = self.kind == "attached"
+        foreign = sorted(
+            key
+            for key in self.model_fields_set - {"project", "kind", "channel"}
+            if (key in _ATTACHED_KEYS) is not attached
+        )
+        if foreign:
+            raise PydanticCustomError(
+                "foreign_keys", f"a source of kind '{self.kind}' has no {' and no '.join(foreign)}"
+            )
+        if "channel" in self.model_fields_set and (self.channel == "attached") is not attached:
+            raise PydanticCustomError(
+                "foreign_channel", f"a source of kind '{self.kind}' is not on the channel '{self.channel}'"
+            )
+        if attached:
+            self.__dict__["channel"] = "attached"
+        return self
+
+
+_ATTACHED_KEYS = {"python", "version_command", "image_command"}
 
 
 class Assignment(_Table):

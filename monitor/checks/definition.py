@@ -19,6 +19,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from monitor.domain import ATTACHED_ENGINES, SERVED
+
 SCHEMA = "mtp-monitor/check/1"
 
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+([.-][a-z0-9]+)*$")]
@@ -53,7 +55,7 @@ class ModelTable(_Table):
     """`[model]` and `[draft_model]`."""
 
     name: Id
-    kind: Literal["synthetic", "huggingface", "path"]
+    kind: Literal["synthetic", "huggingface", "path", "served"]
     recipe: dict[str, Scalar] = {}
     repository: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
     revision: Annotated[str, StringConstraints(pattern=r"^[\w][\w./-]*$")] | None = None
@@ -62,8 +64,13 @@ class ModelTable(_Table):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        needed = {"synthetic": ("recipe",), "huggingface": ("repository", "revision"), "path": ("files",)}
-        own = {"recipe", "repository", "revision", "files"}
+        needed: dict[str, tuple[str, ...]] = {
+            "synthetic": ("recipe",),
+            "huggingface": ("repository", "revision"),
+            "path": ("files",),
+            SERVED: (),
+        }
+        own = {"recipe", "repository", "revision", "files"} | ({"sha256"} if self.kind == SERVED else set())
         missing = [key for key in needed[self.kind] if not getattr(self, key)]
         if missing:
             raise PydanticCustomError(
@@ -109,7 +116,7 @@ class Definition(_Table):
     id: Id
     title: Text
     description: str = ""
-    engine: Literal["xllamacpp", "llama-server", "vllm", "endpoint"]
+    engine: Literal["xllamacpp", "llama-server", "vllm", "endpoint", "command"]
     projects: Annotated[list[Text], Field(min_length=1)]
     quantisation: Text
     draft_length: Positive
@@ -130,6 +137,20 @@ class Definition(_Table):
     expect: ExpectTable = ExpectTable()
     estimate_minutes: EstimateTable
     judging: Free = {}
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.model.kind == SERVED and self.engine not in ATTACHED_ENGINES:
+            raise PydanticCustomError(
+                "served_here",
+                f"a model of kind '{SERVED}' is for servers of your own, engine "
+                f"{' or '.join(ATTACHED_ENGINES)}; the engine {self.engine} has to be given its weights",
+            )
+        if self.draft_model is not None and self.draft_model.kind == SERVED:
+            raise PydanticCustomError(
+                "served_draft", f"`draft_model` of kind '{SERVED}' says nothing; leave it out"
+            )
+        return self
 
 
 class PromptLine(_Table):

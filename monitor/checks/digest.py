@@ -12,7 +12,7 @@ import json
 from pathlib import PurePath
 from typing import Any
 
-from monitor.domain import Check, ModelSpec, Prompt
+from monitor.domain import SERVED, Check, ModelSpec, Prompt
 
 SCHEMA = "mtp-monitor/digest/1"
 
@@ -23,7 +23,7 @@ def digest_of(check: Check) -> str:
 
 
 def model_identity(spec: ModelSpec) -> str:
-    """Return the sha256, in hex, over what decides the weights of `spec`: not its name, not its folder."""
+    """Return the sha256, in hex, over what decides the weights of `spec`; its folder does not."""
     return _sha256(_model(spec))
 
 
@@ -60,6 +60,9 @@ def _sha256(value: Any) -> str:
 
 def _model(spec: ModelSpec) -> dict[str, Any]:
     # The same weights in another folder are the same model; their hashes tell whether they are.
+    if spec.kind == SERVED:
+        # Its name is all there is: another model is another name, and so another series.
+        return {"kind": spec.kind, "name": spec.name}
     files = [PurePath(file).name for file in spec.files] if spec.kind == "path" else list(spec.files)
     return {
         "kind": spec.kind,

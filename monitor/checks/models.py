@@ -19,7 +19,7 @@ from typing import Any
 
 from monitor.checks.digest import model_identity
 from monitor.checks.hub import Hub, HubFile, Progress
-from monitor.domain import Check, ModelSpec
+from monitor.domain import SERVED, Check, ModelSpec
 from monitor.errors import DiskFullError, ModelError
 
 MANIFEST = "manifest.json"
@@ -54,11 +54,11 @@ class ModelStatus:
 
 
 def models_of(checks: Iterable[Check]) -> dict[str, tuple[ModelSpec, tuple[str, ...]]]:
-    """Return identity → (model, ids of the checks that serve it) for the models of `checks`."""
+    """Return identity → (model, ids of the checks that serve it) for the models that have files here."""
     found: dict[str, tuple[ModelSpec, tuple[str, ...]]] = {}
     for check in checks:
         for spec in (check.model, check.draft_model):
-            if spec is not None:
+            if spec is not None and spec.kind != SERVED:
                 known = found.get(model_identity(spec), (spec, ()))
                 found[model_identity(spec)] = (known[0], (*known[1], check.id))
     return found

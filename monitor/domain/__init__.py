@@ -4,6 +4,7 @@
 sizes in bytes, rates in tokens per second, dates are aware and in UTC.
 """
 
+from monitor.domain.attached import ATTACHED_ENGINES, SERVED, Fingerprint, is_attached, measures
 from monitor.domain.checks import Arm, Check, Expectation, ModelSpec, Prompt, Requirements, Tier, Workload
 from monitor.domain.incidents import (
     LIVE_STATES,
@@ -44,7 +45,9 @@ from monitor.domain.verdicts import (
 )
 
 __all__ = [
+    "ATTACHED_ENGINES",
     "LIVE_STATES",
+    "SERVED",
     "Action",
     "Arm",
     "ArmSummary",
@@ -60,6 +63,7 @@ __all__ = [
     "Environment",
     "Epoch",
     "Expectation",
+    "Fingerprint",
     "Guard",
     "Header",
     "Host",
@@ -88,5 +92,7 @@ __all__ = [
     "Tier",
     "Verdict",
     "Workload",
+    "is_attached",
+    "measures",
     "version_order",
 ]

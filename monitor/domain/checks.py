@@ -51,7 +51,7 @@ class ModelSpec:
 
     name: str
     kind: str
-    """`synthetic`, `huggingface` or `path`."""
+    """`synthetic`, `huggingface`, `path`, or `served`: whatever an attached server serves."""
     recipe: dict[str, Any] = field(default_factory=dict)
     """Synthetic only: the generator's parameters, seed included."""
     repository: str | None = None
@@ -89,7 +89,7 @@ class Check:
     title: str
     description: str
     engine: str
-    """Name of the engine seam: `xllamacpp`, `llama-server`, `vllm`, `endpoint`."""
+    """Name of the engine seam: `xllamacpp`, `llama-server`, `vllm`, `endpoint`, `command`."""
     projects: tuple[str, ...]
     model: ModelSpec
     draft_model: ModelSpec | None

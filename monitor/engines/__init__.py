@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from monitor import validation
 from monitor.engines.base import Engine
+from monitor.engines.command import CommandEngine
 from monitor.engines.endpoint import EndpointEngine
 from monitor.engines.llama_server import LlamaServerEngine
 from monitor.engines.vllm import VllmEngine
 from monitor.engines.xllamacpp import XllamacppEngine
 from monitor.errors import ConfigurationError
 
-_ENGINES: tuple[Engine, ...] = (XllamacppEngine(), LlamaServerEngine(), VllmEngine(), EndpointEngine())
+_ENGINES: tuple[Engine, ...] = (
+    XllamacppEngine(),
+    LlamaServerEngine(),
+    VllmEngine(),
+    EndpointEngine(),
+    CommandEngine(),
+)
 
 
 def engine_for(name: str) -> Engine:

@@ -38,6 +38,7 @@ _DECIDED = {
 }
 _MAX_COUNT = 2**53
 _SHOWN = 120  # characters of a wrong value in a message
+_SHOWN_WORDS = 200  # characters of a name that a server gives itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,16 @@ class SpeculationSeries:
     accepted_per_position: str
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a server says of itself, None where it does not say."""
+
+    version: str | None
+    """Of the engine, in its own words."""
+    model: str | None
+    """Name of what it serves, and where that lies as far as it tells."""
+
+
 class Dialect(Protocol):
     """How a server is asked and what its answers mean; several engines may speak the same."""
 
@@ -155,6 +166,9 @@ class Dialect(Protocol):
 
         Paths that did not answer with JSON are not in it.
         """
+
+    def served(self, documents: Mapping[str, Any]) -> Served:
+        """Return what tells one server from another; `documents` as for `effective`."""
 
 
 class Engine(Protocol):
@@ -235,6 +249,13 @@ def text_settings(settings: Mapping[str, Any], key: str) -> list[str]:
 
 # ---------------------------------------------------------------------------------------------
 # Answers
+
+
+def words(value: Any) -> str | None:
+    """Return untrusted text on one line and at most 200 characters long, None for anything else."""
+    if not isinstance(value, str):
+        return None
+    return " ".join("".join(c if c.isprintable() else " " for c in value).split())[:_SHOWN_WORDS] or None
 
 
 def refuse(what: str) -> EngineReplyError:

@@ -30,34 +30,51 @@ class EndpointEngine:
     def launch(self, setup: Setup, /) -> None:
         """Return nothing: the server runs. The settings are looked at all the same."""
         known_settings(setup, _SETTINGS)
-        _protocol(setup.check)
+        dialect_of(setup.check)
         self.address(setup)
 
     def address(self, setup: Setup, /) -> str | None:
         """Return the arm's address from the check."""
-        key = "mtp_url" if setup.arm is Arm.MTP else "baseline_url"
-        url = setup.serve.get(key)
-        parts = urlsplit(url if isinstance(url, str) else "")
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ConfigurationError(
-                f"The check {setup.check.id} has no usable `serve.{key}`.", advice="give http://HOST:PORT"
-            )
-        return str(url).rstrip("/")
+        return address_of(setup.check, setup.arm)
 
     def dialect(self, check: Check, /) -> Dialect:
         """Return the protocol the check names."""
-        return LLAMA if _protocol(check) == _LLAMA else VllmHttp(str(check.serve["model"]))
+        return dialect_of(check)
 
     def facts(self, setup: Setup, /) -> dict[str, Any]:
         """Return where it was asked."""
         return {"address": self.address(setup)}
 
 
-def _protocol(check: Check) -> str:
+def address_of(check: Check, arm: Arm) -> str:
+    """Return where an arm of an endpoint check is served, without a trailing slash.
+
+    Raises:
+        ConfigurationError: when the check does not say so.
+
+    """
+    key = "mtp_url" if arm is Arm.MTP else "baseline_url"
+    settings = {**check.serve, **check.serve_mtp} if arm is Arm.MTP else check.serve
+    url = settings.get(key)
+    parts = urlsplit(url if isinstance(url, str) else "")
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ConfigurationError(
+            f"The check {check.id} has no usable `serve.{key}`.", advice="give http://HOST:PORT"
+        )
+    return str(url).rstrip("/")
+
+
+def dialect_of(check: Check) -> Dialect:
+    """Return how the servers of a check are asked that names their protocol itself.
+
+    Raises:
+        ConfigurationError: when it names none that is known, or lacks the name of the model.
+
+    """
     protocol = check.serve.get("protocol")
     if protocol not in {_LLAMA, _VLLM} or (protocol == _VLLM and "model" not in check.serve):
         raise ConfigurationError(
-            f"The check {check.id} does not say how its endpoints are asked.",
+            f"The check {check.id} does not say how its servers are asked.",
             advice=f"give `serve.protocol`: '{_LLAMA}', or '{_VLLM}' with `serve.model`",
         )
-    return str(protocol)
+    return LLAMA if protocol == _LLAMA else VllmHttp(str(check.serve["model"]))

@@ -7,6 +7,7 @@ character is held back, so token ids can be missing from the stream; `tokens_pre
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from monitor.engines.base import (
     Completion,
     Event,
     Request,
+    Served,
     SpeculationSeries,
     amount,
     check_completion,
@@ -28,6 +30,7 @@ from monitor.engines.base import (
     table,
     text_sha256,
     token_list,
+    words,
 )
 
 SERIES = SpeculationSeries(
@@ -38,6 +41,7 @@ SERIES = SpeculationSeries(
 )
 """Since b10566."""
 
+_NO_BUILD = re.compile(r"b?0\b")
 _STOP_TYPES = {"limit": LENGTH, "eos": STOP, "word": STOP}
 _FINISH_REASONS = {"length": LENGTH, "stop": STOP, "tool_calls": STOP}
 
@@ -95,12 +99,25 @@ class LlamaHttp:
                 if isinstance(params, dict):
                     said = {key: params[key] for key in params if str(key).startswith("speculative")}
                     facts |= said
-            facts |= {key: props.get(key) for key in ("build_info", "total_slots", "model_path")}
+            facts |= {
+                key: props.get(key) for key in ("build_info", "total_slots", "model_path", "model_alias")
+            }
         slots = documents.get("/slots")
         if isinstance(slots, list) and slots and isinstance(slots[0], dict):
             facts |= {"slots": len(slots), "slot.n_ctx": slots[0].get("n_ctx")}
             facts["slot.speculative"] = slots[0].get("speculative")
         return flat("", {key: value for key, value in facts.items() if value is not None})
+
+    def served(self, documents: Mapping[str, Any]) -> Served:
+        """Return build and model from /props; `b0` is a build made without its number, which says nothing."""
+        props = documents.get("/props")
+        props = props if isinstance(props, dict) else {}
+        build = words(props.get("build_info"))
+        names = dict.fromkeys(words(props.get(key)) for key in ("model_alias", "model_path"))
+        return Served(
+            version=None if build is None or _NO_BUILD.match(build) else build,
+            model=" at ".join(name for name in names if name) or None,
+        )
 
 
 LLAMA = LlamaHttp()

@@ -27,6 +27,7 @@ from monitor.engines.base import (
     Event,
     Launch,
     Request,
+    Served,
     Setup,
     SpeculationSeries,
     check_completion,
@@ -40,6 +41,7 @@ from monitor.engines.base import (
     text_settings,
     token_list,
     variables,
+    words,
 )
 from monitor.errors import ConfigurationError
 
@@ -104,7 +106,7 @@ class VllmHttp:
 
     metrics_path = "/metrics"
     ready_path = "/health"
-    fact_paths: tuple[str, ...] = ("/version",)
+    fact_paths: tuple[str, ...] = ("/version", "/v1/models")
     series = SERIES
 
     def __init__(self, model: str) -> None:
@@ -135,8 +137,27 @@ class VllmHttp:
         return check_completion(stream.completion(), prompt, check)
 
     def effective(self, documents: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the version the server reports."""
-        return flat("", documents.get("/version", {}))
+        """Return the version the server reports, and what it serves."""
+        model = self._model_card(documents)
+        # Its `created` is the moment of the start: no fact of the server.
+        told = {f"model.{key}": model.get(key) for key in ("id", "root", "max_model_len") if key in model}
+        return flat("", documents.get("/version", {})) | flat("", told)
+
+    def served(self, documents: Mapping[str, Any]) -> Served:
+        """Return the version from /version and the model from /v1/models."""
+        version, model = documents.get("/version"), self._model_card(documents)
+        names = dict.fromkeys(words(model.get(key)) for key in ("id", "root"))
+        return Served(
+            version=words(version.get("version")) if isinstance(version, dict) else None,
+            model=" at ".join(name for name in names if name) or None,
+        )
+
+    def _model_card(self, documents: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what /v1/models says of the model that is asked, which may have adapters beside it."""
+        listed = documents.get("/v1/models")
+        cards = listed.get("data") if isinstance(listed, dict) else None
+        found = [card for card in cards if isinstance(card, dict)] if isinstance(cards, list) else []
+        return next((card for card in found if card.get("id") == self._model), {})
 
 
 class _Stream:

@@ -13,14 +13,16 @@ import sys
 
 def collect() -> dict[str, object]:
     """Return the Python's version and every distribution it finds, as (name, version)."""
-    found = sorted(
-        (distribution.metadata["Name"], distribution.version)
-        for distribution in importlib.metadata.distributions()
-    )
+    found: dict[str, str] = {}
+    for distribution in importlib.metadata.distributions():
+        # What an interrupted upgrade left behind may have lost its name.
+        if "Name" in distribution.metadata and "Version" in distribution.metadata:
+            # Of two with one name the first is the one that is imported.
+            found.setdefault(distribution.metadata["Name"], distribution.version)
     return {
         "python_version": platform.python_version(),
         "implementation": platform.python_implementation(),
-        "packages": found,
+        "packages": sorted(found.items()),
     }
 
 

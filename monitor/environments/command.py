@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import selectors
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import uv
@@ -149,23 +152,14 @@ class UvCommand:
 
 
 _TOO_LATE = -1000  # no process ends with it
+_BLOCK = 65536
 
 
 def run_bound(
     command: Sequence[str], environment: Mapping[str, str], folder: Path, deadline_s: float
 ) -> tuple[int, str, str]:
     """Run a command that ends with this process, and return its status, output and error output."""
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", _DIES_WITH_US, str(os.getpid()), *command],
-        cwd=folder,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
+    process = _started(command, environment, folder)
     try:
         out, error = process.communicate(timeout=deadline_s)
     except subprocess.TimeoutExpired:
@@ -177,6 +171,55 @@ def run_bound(
         process.communicate()
         raise
     return process.returncode, out, error
+
+
+def answer_of(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    *,
+    deadline_s: float,
+    max_bytes: int,
+) -> tuple[int | None, str, str]:
+    """Run a foreign command as `run_bound` does, and keep at most `max_bytes` of each of its outputs.
+
+    The status is None when it was not done in time. Nothing of its process group is left.
+    """
+    until = time.monotonic() + deadline_s
+    with _started(command, environment, folder) as process:
+        kept = {pipe.fileno(): bytearray() for pipe in (process.stdout, process.stderr) if pipe is not None}
+        try:
+            with selectors.DefaultSelector() as readable:
+                for pipe in kept:
+                    readable.register(pipe, selectors.EVENT_READ)
+                while readable.get_map() and (left := until - time.monotonic()) > 0:
+                    for key, _ in readable.select(left):
+                        data = os.read(key.fd, _BLOCK)
+                        # What is too much is read all the same: a full pipe would stop the command.
+                        kept[key.fd] += data[: max_bytes - len(kept[key.fd])]
+                        if not data:
+                            readable.unregister(key.fd)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, until - time.monotonic()))
+            code = process.poll()
+        finally:
+            _end(process)
+    out, error = (bytes(text).decode("utf-8", errors="replace") for text in kept.values())
+    return code, out, error
+
+
+def _started(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _DIES_WITH_US, str(os.getpid()), *command],
+        cwd=folder,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -57,7 +57,11 @@ def decide(
     6. settling until `settle_minutes` after its last wanted file and `minimum_age_hours` after that file.
        Without an upload time, or with one in the future, no age is proven;
     7. aged: it may be measured.
+
+    What an attached source lists runs already, so there is nothing to choose or to wait for: it is aged.
     """
+    if settings.kind == "attached":
+        return [_running(release) for release in releases]
     machine = _Machine(python_version, platforms)
     return [_decide(release, settings, machine, now, first_mtp_version) for release in releases]
 
@@ -129,6 +133,12 @@ def _decide(
     if waiting:
         return Decision(release, ReleaseState.SETTLING, None, waiting, best)
     return Decision(release, ReleaseState.AGED, None, "", best)
+
+
+def _running(release: Release) -> Decision:
+    if not release.artifacts:
+        return _skipped(release, SkipReason.INCOMPLETE, "nothing is known of what runs")
+    return Decision(release, ReleaseState.AGED, None, "", release.artifacts[0])
 
 
 def _unwanted_version(

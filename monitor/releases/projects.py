@@ -30,6 +30,8 @@ PROJECTS: dict[str, Project] = {
         Project("llama-cpp-python", "llama.cpp", None, "llama.cpp, packaged by llama-cpp-python"),
         # llama.cpp merged draft-mtp at build 9180 (pull request 22673 of ggml-org/llama.cpp).
         Project("xllamacpp", "llama.cpp", "2026.5.9180", "llama.cpp, packaged by xllamacpp"),
+        # Where nothing packages it: its version is the build.
+        Project("llama.cpp", "llama.cpp", "9180", "llama.cpp"),
     )
 }
 """Name → project."""
@@ -41,10 +43,12 @@ def build_number(project: str, version: str) -> int | None:
     `xllamacpp` writes year, month and build: 2026.10.11549 is b11549, and so is 2026.10.11549.1, its
     second packaging. The server inside always reports build 0, so this is the only place to read it.
     """
-    if project != "xllamacpp":
+    if project not in {"llama.cpp", "xllamacpp"}:
         return None
     try:
         parts = Version(version).release
     except InvalidVersion:
         return None
+    if project == "llama.cpp":
+        return parts[0]
     return parts[_BUILD] if len(parts) > _BUILD and parts[0] >= _FIRST_YEAR else None

@@ -15,10 +15,22 @@ from pathlib import Path
 from monitor.bench.session import measure_session
 from monitor.bench.spool import Spool
 from monitor.checks.loader import select_prompts
-from monitor.domain import Arm, Check, Environment, Header, Role, Sample, SampleSet, Session, Tier
+from monitor.domain import (
+    Arm,
+    Check,
+    Environment,
+    Header,
+    Role,
+    Sample,
+    SampleSet,
+    Session,
+    Tier,
+    is_attached,
+)
 from monitor.engines import engine_for
-from monitor.errors import EngineCrashError, EngineStartError
+from monitor.errors import EngineCrashError, EngineError, EngineStartError
 from monitor.judge.policy import JudgingPolicy
+from monitor.steps import attached
 from monitor.steps.provision import Weights
 from monitor.steps.station import Station
 from monitor.store import Subject
@@ -181,27 +193,39 @@ def _measure_into(spool: Spool, bench: Bench, slot: Slot, build: Build) -> tuple
         bench.station.progress.prompt(answered, asked)
 
     try:
-        session, samples = measure_session(
-            check=bench.check,
-            engine=engine_for(bench.check.engine),
-            environment=build.environment,
-            model=bench.weights.model,
-            draft_model=bench.weights.draft_model,
-            arm=slot.arm,
-            number=slot.number,
-            block=slot.block,
-            order=slot.order,
-            role=slot.role,
-            prompts=prompts,
-            log=log_of(bench.station, bench.run.id, slot),
-            scratch=bench.station.settings.state / "scratch",
-            on_sample=keep,
-        )
+        try:
+            session, samples = measure_session(
+                check=bench.check,
+                engine=engine_for(bench.check.engine),
+                environment=build.environment,
+                model=bench.weights.model,
+                draft_model=bench.weights.draft_model,
+                arm=slot.arm,
+                number=slot.number,
+                block=slot.block,
+                order=slot.order,
+                role=slot.role,
+                prompts=prompts,
+                log=log_of(bench.station, bench.run.id, slot),
+                scratch=bench.station.settings.state / "scratch",
+                on_sample=keep,
+            )
+        except EngineError:
+            # A server that its owner stopped or upgraded meanwhile says nothing about the release.
+            _confirm_unchanged(bench, build)
+            raise
+        _confirm_unchanged(bench, build)
     except BaseException:
         writer.abandon()
         raise
     writer.complete(session)
     return session, samples
+
+
+def _confirm_unchanged(bench: Bench, build: Build) -> None:
+    artifact = build.environment.artifact
+    if is_attached(artifact):
+        attached.confirm_unchanged(bench.station.settings, artifact, bench.station.checks)
 
 
 def log_of(station: Station, run_id: int, slot: Slot) -> Path:

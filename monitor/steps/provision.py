@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.checks import models
-from monitor.domain import Artifact, Check, Environment, ModelSpec
+from monitor.domain import SERVED, Artifact, Check, Environment, ModelSpec, is_attached
 from monitor.errors import UnknownNameError
+from monitor.steps import attached
 from monitor.steps.station import Station
 from monitor.store.queries import environments
 
@@ -19,28 +20,35 @@ class Weights:
     model: Path
     draft_model: Path | None
     sha256: str
-    """Of the model; with a draft model, both joined by `+`."""
+    """Of the model; with a draft model, both joined by `+`. Of a model that is only served, of its names."""
 
 
 def provision(station: Station, artifact: Artifact) -> Environment:
     """Return the artifact's environment, built from its own source's index unless it is there.
 
+    Of an attached artifact it is what the owner runs, as long as that is still what the artifact stands for.
+
     Raises:
         ProvisionError: when the release cannot be installed here.
-        SourceError: when the index cannot be reached and the file is not cached.
+        AttachedChangedError: when something else runs there now.
+        SourceError: when the index cannot be reached and the file is not cached, or what is attached does
+            not answer.
         ArtifactChangedError: when the index now serves other content under the file's name.
         DiskFullError: when there was no room.
         UnknownNameError: when no source follows the project.
 
     """
-    source = station.settings.source(artifact.project)
+    source = station.settings.source_for(artifact)
     if source is None:
         raise UnknownNameError(
-            f"No source follows {artifact.project}.",
-            advice="add it to `sources` in the configuration; its index is used for installing too",
+            f"No source follows {artifact.project} {artifact.version}.",
+            advice="add one to `sources` in the configuration; an index is used for installing too",
         )
     station.progress.stage(f"environment for {artifact.project} {artifact.version}")
-    environment = station.environments.provision(artifact, source, on_step=station.progress.stage)
+    if is_attached(artifact):
+        environment = attached.environment(station.settings, artifact, station.checks)
+    else:
+        environment = station.environments.provision(artifact, source, on_step=station.progress.stage)
     with station.store.write() as db:
         environments.save(db, environment)
     return environment
@@ -49,11 +57,17 @@ def provision(station: Station, artifact: Artifact) -> Environment:
 def weights(station: Station, check: Check) -> Weights:
     """Return the verified model files of a check, writing or fetching what is missing.
 
+    Of a model that is served already it is the name, and the sha256 is of what its servers call it.
+
     Raises:
+        SourceError: when such a server does not answer.
         ModelError: when a file is missing, altered, or may not be had.
         DiskFullError: when there was no room.
 
     """
+    if check.model.kind == SERVED:
+        name, sha256 = attached.served_model(check)
+        return Weights(name, None, sha256)
     model = _verified(station, check.model)
     if check.draft_model is None:
         return Weights(model.path, None, model.sha256)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -18,10 +19,12 @@ from monitor.domain import Check, Host
 from monitor.environments.uv import UvEnvironments
 from monitor.errors import HostError
 from monitor.net import Http
+from monitor.releases.attached import AttachedSource
 from monitor.releases.base import Source
 from monitor.releases.package_index import PackageIndex
 from monitor.settings import Settings
 from monitor.settings_tables import SourceSettings
+from monitor.steps import attached
 from monitor.store.database import Store
 from monitor.store.queries import hosts
 
@@ -116,7 +119,9 @@ class Station:
         self.store.close()
 
     def source_of(self, settings: SourceSettings) -> Source:
-        """Return what asks the index of one source."""
+        """Return what asks the index of one source, or looks at what runs here."""
+        if settings.kind == "attached":
+            return AttachedSource(settings, partial(attached.look, self.settings, settings, self.checks))
         return PackageIndex(settings, self.http)
 
     @contextmanager
