@@ -1,38 +1,73 @@
-"""From a release to a judged report, in the order it happens.
+"""From a release to people who know, in the order it happens.
 
-    discover → settle → plan → provision → measure ⇄ judge → confirm → publish
+    discover → settle → plan → provision → measure ⇄ judge → confirm → announce → publish
 
-Each step is one module of `monitor/steps/`; this one only tells the story: which step follows which, which
-state the run is in meanwhile, and what becomes of it when a step fails. `docs/run_lifecycle.md` draws the
-states.
+Each step is one module of `monitor/steps/` (or of `monitor/alerts/`); this one only tells the story: which
+step follows which, which state the run is in meanwhile, and what becomes of it when a step fails.
+`docs/run_lifecycle.md` draws the states.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from sqlmodel import Session as Db
-
-from monitor.domain import Artifact, Check, Environment, Judgement, Role, RunState, SampleSet, Verdict
-from monitor.errors import EngineError, MonitorError, ProvisionError, UnknownNameError
+from monitor.alerts.deliver import deliver
+from monitor.alerts.incidents import announce, remind
+from monitor.alerts.stale import notice_silence
+from monitor.dispatch.base import Dispatcher
+from monitor.dispatch.local import LocalDispatcher
+from monitor.domain import (
+    Artifact,
+    Basis,
+    Check,
+    Judgement,
+    Role,
+    RunState,
+    SampleSet,
+    Tier,
+    Verdict,
+)
+from monitor.errors import ArtifactChangedError, MonitorError, ProvisionError, UnknownNameError
 from monitor.judge.verdict import judge
+from monitor.steps import epochs, predecessor
 from monitor.steps import plan as planning
-from monitor.steps.confirm import confirm
-from monitor.steps.discover import discover, listing, measurable
+from monitor.steps.borrow import borrowed
+from monitor.steps.confirm import Unconfirmable, confirm, unconfirmed
+from monitor.steps.discover import Poll, discover, is_due, listing, measurable
 from monitor.steps.measure import Bench, Build, measure, screen_slots
-from monitor.steps.plan import RunRequest
+from monitor.steps.plan import RunRequest, plan_news
 from monitor.steps.provision import provision, weights
 from monitor.steps.publish import publish
+from monitor.steps.recover import recover
+from monitor.steps.states import begin_attempt, end_attempt, ending_as_told, enter, settle_attempt
 from monitor.steps.station import Station
 from monitor.steps.tidy import tidy
 from monitor.store import Subject
-from monitor.store.queries import judgements, runs, sessions
+from monitor.store.queries import incidents, judgements, queue, releases, runs, sessions
 from monitor.store.queries.runs import Run
+from monitor.store.transitions import ENDED
 
-__all__ = ["RunOutcome", "RunRequest", "Station", "discover", "listing", "measurable", "publish", "run"]
+__all__ = [
+    "Poll",
+    "RunOutcome",
+    "RunRequest",
+    "Station",
+    "announce",
+    "cycle",
+    "discover",
+    "enqueue",
+    "listing",
+    "look",
+    "measurable",
+    "outcome",
+    "publish",
+    "recover",
+    "run",
+    "standing",
+    "tell",
+    "work",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +79,71 @@ class RunOutcome:
     judgement: Judgement | None
     reused: bool
     """Nothing was measured: the result was there already."""
+
+
+# ---------------------------------------------------------------------------------------------
+# The service: look, work, tell
+
+
+def cycle(station: Station) -> list[Poll]:
+    """Do one whole round, from the sources to the people; every part of it can be killed and done again."""
+    recover(station)
+    polls = look(station)
+    work(station)
+    tell(station)
+    return polls
+
+
+def look(station: Station, *, only_due: bool = False) -> list[Poll]:
+    """Discover, settle and plan: ask the sources what exists and put what is news in the queue.
+
+    Raises:
+        ArtifactChangedError: when a file kept its name and changed its content; everything else was done.
+
+    """
+    if only_due and not is_due(station):
+        return []
+    station.look_at_host()
+    try:
+        polls = discover(station, only_due=only_due)
+    finally:
+        # A file whose content changed stops its own installation, not the other sources' releases.
+        plan_news(station)
+    return polls
+
+
+def work(station: Station, dispatcher: Dispatcher | None = None) -> int:
+    """Carry out the queue, as far as hours and budgets allow, telling of each release when it is done."""
+    dispatcher = dispatcher or LocalDispatcher(station)
+    if dispatcher.next() is None:
+        return 0
+    with borrowed(station):
+        return dispatcher.work(lambda queued: _work_off(station, queued))
+
+
+def tell(station: Station) -> None:
+    """Announce what has ended, remind of what goes on, and deliver what is due."""
+    announce(station)
+    remind(station)
+    notice_silence(station)
+    deliver(
+        station.store,
+        station.settings.destinations,
+        allow_private_hosts=station.settings.allow_private_hosts,
+        clock=station.clock,
+    )
+
+
+def _work_off(station: Station, queued: Run) -> None:
+    request = planning.request_of(queued)
+    check = planning.runnable_check(station, request.check, queued.project)
+    artifact = planning.resolve(station, request.release)
+    _execute(station, request, check, artifact, planning.take_up(station, check, queued))
+    announce(station)
+
+
+# ---------------------------------------------------------------------------------------------
+# One run
 
 
 def run(station: Station, request: RunRequest) -> RunOutcome:
@@ -60,15 +160,63 @@ def run(station: Station, request: RunRequest) -> RunOutcome:
 
     A release that does not install, start or answer raises nothing: its run ends as `failed`.
     """
+    check, artifact = _named(station, request)
+    return _execute(station, request, check, artifact, planning.plan(station, request, check, artifact))
+
+
+def enqueue(station: Station, request: RunRequest) -> Run:
+    """Put a run in the queue of the daemon, before what it found by itself, and return it.
+
+    Raises:
+        UnknownNameError, HostError: as `run`.
+
+    """
+    check, artifact = _named(station, request)
+    asked = replace(request, priority=planning.ASKED)
+    return planning.plan(station, asked, check, artifact, queued=True)
+
+
+def outcome(station: Station, run_id: int) -> RunOutcome | None:
+    """Return how a run of the queue ended, None as long as it has not."""
+    with station.store.read() as db:
+        found = runs.get(db, run_id)
+        if found is None or found.state not in ENDED:
+            return None
+        artifact = releases.artifact(db, found.artifact_sha256)
+        if artifact is None:
+            raise AssertionError(f"the artifact of run {run_id} is gone")
+        return RunOutcome(found, artifact, judgements.get(db, run_id), reused=False)
+
+
+def standing(station: Station, run_id: int) -> str:
+    """Return in words where a run of the queue stands."""
+    with station.store.read() as db:
+        found = runs.get(db, run_id)
+        if found is None:
+            return f"run {run_id} is gone"
+        if found.state not in (RunState.PLANNED, RunState.INTERRUPTED):
+            return f"run {run_id} is {found.state}"
+        before = [item.id for item in queue.waiting(db, station.host.machine_id)]
+        place = before.index(run_id) if run_id in before else 0
+        why = f": {found.waiting}" if found.waiting else ""
+        ahead = f", {place} before it" if place else ""
+        return f"run {run_id} is in the queue{ahead}{why}"
+
+
+def _named(station: Station, request: RunRequest) -> tuple[Check, Artifact]:
     project, *_ = planning.split_spec(request.release)
     check = planning.runnable_check(station, request.check, project)
-    artifact = planning.resolve(station, request.release)
-    reference = _reference(station, request, check, artifact)
-    planned = planning.plan(station, request, check, artifact)
+    return check, planning.resolve(station, request.release)
+
+
+def _execute(
+    station: Station, request: RunRequest, check: Check, artifact: Artifact, planned: Run
+) -> RunOutcome:
+    reference = _reference(station, request, artifact, planned)
     if _is_answered(planned, request, reference):
         with station.store.read() as db:
             return RunOutcome(planned, artifact, judgements.get(db, planned.id), reused=True)
-    with station.measuring(f"{check.id} on {artifact.project} {artifact.version}"):
+    with station.measuring(f"{check.id} on {artifact.project} {artifact.version}"), borrowed(station):
         _carry_out(station, request, _Job(check, artifact, planned, reference))
     with station.store.read() as db:
         ended = runs.get(db, planned.id) or planned
@@ -91,11 +239,18 @@ def _is_answered(planned: Run, request: RunRequest, reference: Run | None) -> bo
     return not named or (reference is not None and planned.reference_run_id == reference.id)
 
 
-def _reference(station: Station, request: RunRequest, check: Check, artifact: Artifact) -> Run | None:
-    """Return the run to judge against, measuring it first when it was named and never measured."""
+def _reference(station: Station, request: RunRequest, artifact: Artifact, planned: Run) -> Run | None:
+    """Return the run to judge against, measuring it first where that is needed.
+
+    By default it is the epoch's reference. In a new epoch (another driver or kernel) the last one is measured
+    again first. A named one that was never measured is measured now.
+    """
     wanted = planning.reference_request(request, artifact)
     if wanted is None:
-        return planning.last_good(station, check, artifact)
+        old = epochs.to_measure_again(station, planned)
+        if old is not None:
+            run(station, planning.again_in_new_epoch(old))
+        return epochs.reference_of(station, planned)
     if planning.resolve(station, wanted.release).sha256 == artifact.sha256:
         raise UnknownNameError(
             f"{request.against} is the release itself.", advice="name another with --against, or leave it out"
@@ -113,19 +268,39 @@ def _reference(station: Station, request: RunRequest, check: Check, artifact: Ar
 
 def _carry_out(station: Station, request: RunRequest, job: _Job) -> None:
     tidy(station)
-    with _ending_as_told(station, job.run):
-        _enter(station, job.run, RunState.PROVISIONING)
+    with ending_as_told(station, job.run):
+        enter(station, job.run, RunState.PROVISIONING)
+        begin_attempt(station, job.run)
         environment = provision(station, job.artifact)
         bench = Bench(station, job.run, job.check, weights(station, job.check), request.tier)
-        _begin_attempt(station, job.run, environment, job.reference)
+        settle_attempt(station, job.run, environment, job.reference)
         candidate = Build(Subject.CANDIDATE, environment, bench.header(environment))
 
         judgement = _screen(bench, candidate, job.reference)
 
-        if judgement.verdict is Verdict.REGRESSED and job.reference is not None and request.confirm:
-            judgement = _confirm(bench, candidate, job.reference)
+        if job.reference is not None and request.confirm and _would_be_told(station, job, judgement):
+            judgement = _confirm(bench, candidate, job.reference, judgement)
 
         _finish(bench, judgement)
+
+
+def _would_be_told(station: Station, job: _Job, judgement: Judgement) -> bool:
+    """Say whether people would be told of this: a loss, or the end of one that they were told of."""
+    if judgement.verdict is Verdict.REGRESSED:
+        return True
+    if judgement.verdict not in runs.GOOD:
+        return False
+    with station.store.read() as db:
+        live = incidents.live_of_series(
+            db, machine_id=station.host.machine_id, project=job.artifact.project, check_id=job.check.id
+        )
+        return any(
+            incident.epoch_id == job.run.epoch_id
+            and (bad := runs.get(db, incident.latest_bad_run_id)) is not None
+            and job.run.place > bad.place
+            and bad.state is RunState.DONE
+            for incident in live
+        )
 
 
 def _screen(bench: Bench, candidate: Build, reference: Run | None) -> Judgement:
@@ -139,17 +314,17 @@ def _screen(bench: Bench, candidate: Build, reference: Run | None) -> Judgement:
             return blocks >= policy.blocks_reference
         if blocks < policy.blocks_min:
             return False
-        _enter(bench.station, bench.run, RunState.JUDGING)
+        enter(bench.station, bench.run, RunState.JUDGING)
         found.append(_judged(bench, stored))
         if found[-1].verdict is Verdict.REGRESSED or not found[-1].undecided:
             return True
-        _enter(bench.station, bench.run, RunState.MEASURING)
+        enter(bench.station, bench.run, RunState.MEASURING)
         return False
 
-    _enter(bench.station, bench.run, RunState.MEASURING)
+    enter(bench.station, bench.run, RunState.MEASURING)
     most = policy.blocks_reference if stored is None else policy.blocks_max
     measure(bench, screen_slots(most), (candidate,), decided)
-    _enter(bench.station, bench.run, RunState.JUDGING)
+    enter(bench.station, bench.run, RunState.JUDGING)
     return found[-1] if found else _judged(bench, stored)
 
 
@@ -161,98 +336,48 @@ def _judged(bench: Bench, reference: SampleSet | None) -> Judgement:
     return judge(reference, candidate)
 
 
-def _confirm(bench: Bench, candidate: Build, reference: Run) -> Judgement:
-    """Measure the old release again, beside the new one, in its own environment."""
+def _confirm(bench: Bench, candidate: Build, reference: Run, suspicion: Judgement) -> Judgement:
+    """Measure the old release again, beside the new one, in its own environment and on all prompts."""
     station = bench.station
-    _enter(station, bench.run, RunState.CONFIRMING)
+    enter(station, bench.run, RunState.CONFIRMING)
     stored, screened = _samples_of(station, reference), bench.stored(Subject.CANDIDATE, Role.SCREEN)
     if stored is None or screened is None:
         raise RuntimeError("a suspicion rests on stored sessions of both releases")
+    full = replace(bench, tier=Tier.FULL)
+    try:
+        old = _old_build(full, reference)
+        return confirm(full, old, candidate, stored, screened)
+    except Unconfirmable as obstacle:
+        return unconfirmed(suspicion, str(obstacle))
+
+
+def _old_build(bench: Bench, reference: Run) -> Build:
+    """Return the reference's build, installed again where its environment is gone.
+
+    Raises:
+        Unconfirmable: when the old release cannot be had any more; the new one is not to blame for that.
+
+    """
     spec = f"{reference.project}=={reference.version}@{reference.artifact_sha256}"
-    old = provision(station, planning.resolve(station, spec))
-    return confirm(bench, Build(Subject.REFERENCE, old, bench.header(old)), candidate, stored, screened)
+    try:
+        old = provision(bench.station, planning.resolve(bench.station, spec))
+    except (ProvisionError, ArtifactChangedError) as error:
+        raise Unconfirmable(f"the reference {reference.version} cannot be installed again") from error
+    return Build(Subject.REFERENCE, old, bench.header(old))
 
 
 def _finish(bench: Bench, judgement: Judgement) -> None:
     station = bench.station
     ended = RunState.INVALID if judgement.verdict is Verdict.INVALID else RunState.DONE
+    compared = predecessor.compare(bench)
     with station.store.write() as db:
         judgements.save(db, bench.run.id, judgement, now=station.clock())
+        if compared is not None:
+            judgements.save(db, bench.run.id, compared, now=station.clock(), basis=Basis.PREDECESSOR)
         runs.set_state(db, bench.run.id, ended, reason=judgement.headline, now=station.clock())
-        _end_attempt(db, station, bench.run, ended)
+        end_attempt(db, station, bench.run, ended)
     # The spool held the sessions until they were safe; now the store has all of them.
     shutil.rmtree(station.settings.spool_dir / f"run-{bench.run.id}", ignore_errors=True)
-
-
-# ---------------------------------------------------------------------------------------------
-# States
-
-
-@contextmanager
-def _ending_as_told(station: Station, planned: Run) -> Iterator[None]:
-    """Leave the run in the state its end deserves: the release's fault is `failed`, ours is `interrupted`."""
-    try:
-        yield
-    except (ProvisionError, EngineError) as error:
-        reason = error.reason if isinstance(error, EngineError) else "does not install"
-        _end(station, planned, RunState.FAILED, f"{reason}: {error}", permanent=error.permanent)
-    except BaseException as error:
-        what = error.what if isinstance(error, MonitorError) else type(error).__name__
-        _end(station, planned, RunState.INTERRUPTED, what, permanent=False)
-        raise
-
-
-def _enter(station: Station, planned: Run, state: RunState) -> None:
-    with station.store.write() as db:
-        current = runs.get(db, planned.id)
-        if current is None or current.state is state:
-            return
-        if state is RunState.PROVISIONING and current.state in _CUT_SHORT:
-            # The monitor that held this run is gone: nobody else can hold the measuring lock.
-            runs.set_state(
-                db, planned.id, RunState.INTERRUPTED, reason="the monitor was killed", now=station.clock()
-            )
-        runs.set_state(db, planned.id, state, now=station.clock())
-
-
-_CUT_SHORT = (RunState.PROVISIONING, RunState.MEASURING, RunState.JUDGING, RunState.CONFIRMING)
-
-
-def _begin_attempt(station: Station, planned: Run, environment: Environment, reference: Run | None) -> None:
-    """Count the attempt; after a reboot or in another environment the earlier sessions do not count."""
-    with station.store.write() as db:
-        before = runs.last_attempt(db, planned.id)
-        same = before is not None and (before.boot_id, before.environment_key) == (
-            station.host.boot_id,
-            environment.key,
-        )
-        if before is not None and not same:
-            sessions.discard(db, planned.id)
-            shutil.rmtree(station.settings.spool_dir / f"run-{planned.id}", ignore_errors=True)
-        if planned.reference_run_id not in (None, reference.id if reference else None):
-            # They were measured in turns with another release.
-            sessions.discard(db, planned.id, Role.CONFIRM)
-        runs.set_environment(db, planned.id, environment.key)
-        runs.set_reference(db, planned.id, reference.id if reference else None)
-        runs.begin_attempt(
-            db,
-            planned.id,
-            boot_id=station.host.boot_id,
-            environment_key=environment.key,
-            now=station.clock(),
-        )
-
-
-def _end(station: Station, planned: Run, state: RunState, reason: str, *, permanent: bool) -> None:
-    with station.store.write() as db:
-        runs.set_state(db, planned.id, state, reason=reason, permanent=permanent, now=station.clock())
-        _end_attempt(db, station, planned, state)
-
-
-def _end_attempt(db: Db, station: Station, planned: Run, state: RunState) -> None:
-    attempt = runs.last_attempt(db, planned.id)
-    if attempt is not None:
-        runs.end_attempt(db, planned.id, attempt.number, outcome=state, now=station.clock())
 
 
 def _samples_of(station: Station, reference: Run | None) -> SampleSet | None:

@@ -32,8 +32,9 @@ err = Console(markup=False, highlight=False, emoji=False, stderr=True)
 SET_UP = "Set up"
 LOOK = "Look"
 MEASURE = "Measure and judge"
+WATCH = "Keep watch"
 SHARE = "Share"
-PANELS = ("First", SET_UP, LOOK, MEASURE, SHARE)
+PANELS = ("First", SET_UP, LOOK, MEASURE, WATCH, SHARE)
 """Headings of `--help` in their order; a command names its own with `rich_help_panel`."""
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; messages on stderr.")]

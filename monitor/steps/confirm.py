@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from monitor.domain import Judgement, Role, SampleSet, Verdict
+from monitor.errors import EngineError
 from monitor.judge.verdict import judge
 from monitor.steps.measure import Bench, Build, confirm_slots, measure
 from monitor.store import Subject
+
+
+class Unconfirmable(Exception):  # noqa: N818  # nothing has failed: the old release is not to be had
+    """The old release cannot be measured again, so a suspicion of the new one stays a suspicion."""
 
 
 def confirm(
@@ -16,7 +23,8 @@ def confirm(
     `stored` are the reference's samples that raised the suspicion, `screened` the candidate's.
 
     Raises:
-        EngineError: when either release does not answer; complete sessions are kept.
+        EngineError: when the candidate does not answer; complete sessions are kept.
+        Unconfirmable: when the reference does not answer any more.
 
     """
     most = bench.policy().confirm_blocks_max
@@ -26,8 +34,27 @@ def confirm(
         found.append(_judged(bench, stored, screened))
         return found[-1].verdict is not Verdict.INCONCLUSIVE
 
-    measure(bench, confirm_slots(most), (reference, candidate), decided)
+    try:
+        measure(bench, confirm_slots(most), (reference, candidate), decided)
+    except EngineError as error:
+        if error.subject != Subject.REFERENCE:
+            raise
+        version = reference.header.version
+        raise Unconfirmable(f"the reference {version} {error.reason} now") from error
     return found[-1]
+
+
+def unconfirmed(suspicion: Judgement, obstacle: str) -> Judgement:
+    """Return a suspicion that nobody is told of, because it could not be confirmed, with the reason in words.
+
+    The recovery of a release, likewise, is no recovery before it is confirmed.
+    """
+    return replace(
+        suspicion,
+        verdict=Verdict.INCONCLUSIVE,
+        confirmed=False,
+        headline=f"Not confirmed, because {obstacle}. Suspected: {suspicion.headline}",
+    )
 
 
 def _judged(bench: Bench, stored: SampleSet, screened: SampleSet) -> Judgement:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+import random
 from dataclasses import dataclass
+from datetime import timedelta
 
 from monitor.domain import ReleaseState
 from monitor.errors import ArtifactChangedError, SourceError
@@ -12,7 +14,7 @@ from monitor.releases.policy import Decision
 from monitor.releases.projects import PROJECTS
 from monitor.settings_tables import SourceSettings
 from monitor.steps.station import Station
-from monitor.store.queries import releases
+from monitor.store.queries import polls, releases
 from monitor.store.queries.releases import ReleaseRow
 
 
@@ -30,39 +32,28 @@ class Poll:
     """Why it could not be read; what was known stays."""
 
 
-def discover(station: Station, project: str | None = None) -> list[Poll]:
+def discover(station: Station, project: str | None = None, *, only_due: bool = False) -> list[Poll]:
     """Ask every source (or those of one project) and store what it lists; a dead source stops no other.
+
+    With `only_due` a source is left alone that was asked a short while ago, failed often, or asked for a
+    pause: `_next_look` says for how long.
 
     Raises:
         ArtifactChangedError: when a file kept its name and changed its content. Everything else was stored.
 
     """
-    polls = []
+    asked = []
     changed: list[tuple[str, str, str]] = []
     for settings in station.settings.sources:
         if project is not None and settings.project != project:
             continue
-        source = station.source_of(settings)
-        station.progress.stage(f"asking {source.address} for releases of {settings.project}")
-        try:
-            listed = source.poll()
-        except SourceError as error:
-            polls.append(Poll(settings.project, settings.channel, source.address, 0, (), 0, error))
+        with station.store.read() as db:
+            before = polls.get(db, settings.project, settings.channel)
+        if only_due and before is not None and before.due_at > station.clock():
             continue
-        with station.store.write() as db:
-            recorded = releases.record(db, listed, source=source.address, now=station.clock())
-        changed += recorded.changed
-        polls.append(
-            Poll(
-                settings.project,
-                settings.channel,
-                source.address,
-                len(listed),
-                recorded.new,
-                len(recorded.withdrawn),
-            )
-        )
-        settle(station, settings)
+        poll, told = _ask(station, settings, failures=before.failures if before else 0)
+        asked.append(poll)
+        changed += told
     if changed:
         name, old, new = changed[0]
         raise ArtifactChangedError(
@@ -70,16 +61,85 @@ def discover(station: Station, project: str | None = None) -> list[Poll]:
             kept="the file as it was first seen; the new one was not stored and is not installed",
             advice="find out who replaced it before you trust this index again",
         )
-    return polls
+    return asked
 
 
-def settle(station: Station, settings: SourceSettings) -> list[Decision]:
-    """Decide the state of every stored release of a source, and store it."""
+def is_due(station: Station) -> bool:
+    """Say whether any source may be asked now."""
     with station.store.read() as db:
-        rows = releases.all_of(db, settings.project)
-    known = [row.release for row in rows if row.release.channel == settings.channel and row.release.artifacts]
+        known = {(state.project, state.channel): state.due_at for state in polls.all_of(db)}
+    now = station.clock()
+    return any(known.get((source.project, source.channel), now) <= now for source in station.settings.sources)
+
+
+def _ask(
+    station: Station, settings: SourceSettings, *, failures: int
+) -> tuple[Poll, tuple[tuple[str, str, str], ...]]:
+    source = station.source_of(settings)
+    station.progress.stage(f"asking {source.address} for releases of {settings.project}")
+    stream = (settings.project, settings.channel)
+    try:
+        listed = source.poll()
+    except SourceError as error:
+        now = station.clock()
+        due_at = now + _next_look(station, failures + 1, error.retry_after_s)
+        with station.store.write() as db:
+            polls.note(db, *stream, address=source.address, error=error.what, due_at=due_at, now=now)
+        return Poll(*stream, source.address, 0, (), 0, error), ()
+    now = station.clock()
+    with station.store.write() as db:
+        recorded = releases.record(db, listed, source=source.address, now=now)
+        wrong = f"{recorded.changed[0][0]} has changed its content" if recorded.changed else ""
+        due_at = now + _next_look(station, 0, None)
+        polls.note(db, *stream, address=source.address, error=wrong, due_at=due_at, now=now)
+    settle(station, settings)
+    found = Poll(*stream, source.address, len(listed), recorded.new, len(recorded.withdrawn))
+    return found, recorded.changed
+
+
+def _next_look(station: Station, failures: int, retry_after_s: float | None) -> timedelta:
+    """Return how long a source is left alone.
+
+    After an answer `poll_minutes`; after failures in a row twice as long each time, up to six hours, with a
+    tenth of jitter, so that many monitors do not come back in step. A pause that the source asked for is kept
+    to the second.
+    """
+    usual = timedelta(minutes=station.settings.schedule.poll_minutes)
+    if retry_after_s is not None:
+        return max(usual, timedelta(seconds=retry_after_s))
+    if failures == 0:
+        return usual
+    longer: timedelta = usual * (2 ** min(failures - 1, 16))
+    return min(longer, max(usual, _LONGEST_PAUSE)) * random.uniform(1.0, 1.1)  # noqa: S311  # jitter, no secret
+
+
+_LONGEST_PAUSE = timedelta(hours=6)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A release with what the policy says of it now, and what had been made of it before."""
+
+    decision: Decision
+    handled: bool
+    """It was planned, or passed over for a newer one, with the very file that would be installed now."""
+
+    @property
+    def state(self) -> ReleaseState:
+        """How far the policy says the release has come."""
+        return self.decision.state
+
+
+def settle(station: Station, settings: SourceSettings) -> list[Settled]:
+    """Decide the state of every stored release of a source, oldest version first, and store it."""
+    with station.store.read() as db:
+        rows = [
+            row
+            for row in releases.all_of(db, settings.project)
+            if row.release.channel == settings.channel and row.release.artifacts
+        ]
     decisions = policy.decide(
-        known,
+        [row.release for row in rows],
         settings,
         now=station.clock(),
         python_version=platform.python_version(),
@@ -96,8 +156,16 @@ def settle(station: Station, settings: SourceSettings) -> list[Decision]:
                 decision.state,
                 decision.reason,
                 decision.detail,
+                sha256=decision.artifact.sha256 if decision.artifact else None,
+                by_policy=True,
             )
-    return decisions
+    return [
+        Settled(
+            decision,
+            handled=decision.artifact is not None and decision.artifact.sha256 == row.decided_sha256,
+        )
+        for decision, row in zip(decisions, rows, strict=True)
+    ]
 
 
 def measurable(station: Station, project: str) -> list[Decision]:
@@ -105,7 +173,8 @@ def measurable(station: Station, project: str) -> list[Decision]:
     settings = station.settings.source(project)
     if settings is None:
         return []
-    return [decision for decision in settle(station, settings) if decision.state is ReleaseState.AGED]
+    found = [item.decision for item in settle(station, settings)]
+    return [decision for decision in found if decision.state is ReleaseState.AGED]
 
 
 def listing(station: Station, project: str | None = None) -> list[ReleaseRow]:

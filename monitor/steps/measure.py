@@ -171,9 +171,11 @@ def measure_slot(bench: Bench, slot: Slot, build: Build, done: int, total: int) 
         try:
             session, samples = _measure_into(spool, bench, slot, build)
             break
-        except (EngineCrashError, EngineStartError) as error:
+        except EngineError as error:
+            error.subject = slot.subject.value
             # The kernel kills for memory now and then; a release that is broken breaks again.
-            if attempt == _SESSION_TRIES:
+            passing = isinstance(error, EngineCrashError | EngineStartError)
+            if not passing or attempt == _SESSION_TRIES:
                 raise
             bench.station.progress.stage(f"{version} {error.reason} ({slot.arm} session); one more try")
     with bench.station.store.write() as db:

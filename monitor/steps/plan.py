@@ -7,15 +7,21 @@ from dataclasses import dataclass, replace
 
 from monitor import host as host_module
 from monitor.checks import loader
-from monitor.domain import Artifact, Check, RunState, Tier
+from monitor.domain import Artifact, Check, Epoch, ReleaseState, RunState, SkipReason, Tier
 from monitor.errors import HostError, UnknownNameError
-from monitor.steps.discover import measurable
+from monitor.settings_tables import SourceSettings
+from monitor.steps import epochs
+from monitor.steps.discover import Settled, measurable, settle
 from monitor.steps.station import Station
-from monitor.store.queries import checks, releases, runs
+from monitor.store.queries import polls, queue, releases, runs
 from monitor.store.queries.runs import Run
 from monitor.validation import nearest
 
-LAST_GOOD = "last-good"
+LAST_GOOD = runs.LAST_GOOD
+DAEMON = "daemon"
+"""Who asks for the runs of new releases."""
+ASKED = 10
+"""Priority of what a person asked for: it goes before what the daemon found by itself."""
 _SPEC = re.compile(r"(?P<project>[A-Za-z0-9._-]+)==(?P<version>[^@\s]+)(?:@(?P<sha256>[0-9a-fA-F]{4,64}))?")
 
 
@@ -32,6 +38,9 @@ class RunRequest:
     again: bool = False
     """Measure anew although the result is there."""
     requested_by: str = "command line"
+    channel: str = "stable"
+    priority: int = 0
+    """In the queue: higher ones first."""
 
 
 def runnable_check(station: Station, check_id: str, project: str | None = None) -> Check:
@@ -116,13 +125,22 @@ def resolve(station: Station, spec: str) -> Artifact:
     )
 
 
-def plan(station: Station, request: RunRequest, check: Check, artifact: Artifact) -> Run:
-    """Return the run for this request: the one that exists, else a new one.
+def plan(
+    station: Station,
+    request: RunRequest,
+    check: Check,
+    artifact: Artifact,
+    *,
+    queued: bool = False,
+) -> Run:
+    """Return the run for this request: the one that exists in the epoch that goes on, else a new one.
 
-    A finished run of a lower tier does not count for a full one.
+    A finished run of a lower tier does not count for a full one. With `queued` the run stands in the queue,
+    unless it has ended.
     """
+    epoch = epochs.current(station, check, artifact.project)
+    now = station.clock()
     with station.store.write() as db:
-        checks.save(db, check, now=station.clock())
         existing = [
             run
             for run in runs.find(
@@ -131,11 +149,17 @@ def plan(station: Station, request: RunRequest, check: Check, artifact: Artifact
                 artifact_sha256=artifact.sha256,
                 machine_id=station.host.machine_id,
             )
-            if run.tier is request.tier and run.state not in (RunState.CANCELLED, RunState.SKIPPED)
+            if run.tier is request.tier
+            and run.state not in (RunState.CANCELLED, RunState.SKIPPED)
+            and _belongs(run, epoch)
         ]
-        finished = (RunState.DONE, RunState.INVALID, RunState.FAILED)
-        if existing and not (request.again and existing[0].state in finished):
-            return existing[0]
+        if existing and not (request.again and existing[0].state in _FINISHED):
+            found = existing[0]
+            if found.epoch_id != epoch.id:
+                runs.set_epoch(db, found.id, epoch.id)
+            if queued and found.state not in _FINISHED:
+                queue.enqueue(db, found.id, due_at=now, priority=request.priority)
+            return runs.get(db, found.id) or found
         return runs.create(
             db,
             check=check,
@@ -143,8 +167,48 @@ def plan(station: Station, request: RunRequest, check: Check, artifact: Artifact
             host=station.host,
             tier=request.tier,
             requested_by=request.requested_by,
-            now=station.clock(),
+            channel=request.channel,
+            epoch_id=epoch.id,
+            against=request.against,
+            confirm=request.confirm,
+            priority=request.priority,
+            due_at=now if queued else None,
+            now=now,
         )
+
+
+_FINISHED = (RunState.DONE, RunState.INVALID, RunState.FAILED)
+
+
+def _belongs(run: Run, epoch: Epoch) -> bool:
+    """Say whether a run is one of the epoch, or one that was not begun before the epoch was."""
+    return run.epoch_id == epoch.id or (run.state is RunState.PLANNED and run.attempts == 0)
+
+
+def take_up(station: Station, check: Check, run: Run) -> Run:
+    """Return a run of the queue as it is begun now: in the epoch that goes on.
+
+    One that was begun in an earlier epoch begins anew in this one: its sessions were of another boot.
+    """
+    epoch = epochs.current(station, check, run.project)
+    if run.epoch_id == epoch.id:
+        return run
+    with station.store.write() as db:
+        runs.set_epoch(db, run.id, epoch.id)
+        return runs.get(db, run.id) or run
+
+
+def request_of(run: Run) -> RunRequest:
+    """Return the request that a run in the queue was planned for."""
+    return RunRequest(
+        check=run.check_id,
+        release=f"{run.project}=={run.version}@{run.artifact_sha256}",
+        against=run.against,
+        confirm=run.confirm,
+        tier=run.tier,
+        requested_by=run.requested_by,
+        channel=run.channel,
+    )
 
 
 def reference_request(request: RunRequest, artifact: Artifact) -> RunRequest | None:
@@ -157,13 +221,115 @@ def reference_request(request: RunRequest, artifact: Artifact) -> RunRequest | N
     return replace(request, release=spec, against=LAST_GOOD, confirm=False, again=False)
 
 
-def last_good(station: Station, check: Check, artifact: Artifact) -> Run | None:
-    """Return the last good run of the series, which is not of the artifact itself."""
-    with station.store.read() as db:
-        return runs.last_good(
-            db,
-            check_digest=check.digest,
-            machine_id=station.host.machine_id,
-            project=artifact.project,
-            exclude_sha256=artifact.sha256,
+def again_in_new_epoch(old: Run) -> RunRequest:
+    """Return the request to measure the reference of an earlier epoch in the one that goes on."""
+    return RunRequest(
+        check=old.check_id,
+        release=f"{old.project}=={old.version}@{old.artifact_sha256}",
+        confirm=False,
+        tier=old.tier,
+        requested_by="new epoch",
+        channel=old.channel,
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# News
+
+
+def plan_news(station: Station) -> list[Run]:
+    """Plan the runs of releases that came of age, newest only, and return those that are new in the queue.
+
+    Of each source that has ever answered:
+
+    1. The first time, what exists is history: only the newest release is planned, and before it as many as
+       `backfill` says, so that there is a reference from the first day on.
+    2. Later every release that came of age since the last look is news. Of several on one stream only the
+       newest is planned; the others are skipped as coalesced, where a bisection finds them.
+    3. A file that was not there before, under a version that was planned or passed over, is news as well.
+    4. A release that lost its files or was yanked while it waited in the queue is skipped there too.
+    """
+    planned: list[Run] = []
+    for settings in station.settings.sources:
+        with station.store.read() as db:
+            state = polls.get(db, settings.project, settings.channel)
+        if state is None or state.answered_at is None:
+            continue
+        decisions = settle(station, settings)
+        _drop_lost(station, settings)
+        news = [item for item in decisions if item.state is ReleaseState.AGED and not item.handled]
+        keep = 1 if state.planned_at is not None else 1 + settings.backfill
+        for item in news[: max(len(news) - keep, 0)]:
+            _pass_over(station, item, newer=news[-1].decision.release.version)
+        for item in news[-keep:]:
+            planned += _plan_release(station, item, settings.channel)
+        if news:
+            with station.store.write() as db:
+                polls.planned(db, settings.project, settings.channel, now=station.clock())
+    return planned
+
+
+def _plan_release(station: Station, item: Settled, channel: str) -> list[Run]:
+    artifact = item.decision.artifact
+    if artifact is None:
+        raise RuntimeError("a release of age has a file to install")
+    planned, refusals = [], []
+    for check_id in station.settings.checks_of(artifact.project):
+        try:
+            check = runnable_check(station, check_id, artifact.project)
+        except (HostError, UnknownNameError) as error:
+            refusals.append(error.what)
+            continue
+        request = RunRequest(
+            check=check.id,
+            release=f"{artifact.project}=={artifact.version}@{artifact.sha256}",
+            requested_by=DAEMON,
+            channel=channel,
         )
+        planned.append(plan(station, request, check, artifact, queued=True))
+    detail = "" if planned else "; ".join(refusals) or "no check is assigned to this project"
+    state = ReleaseState.PLANNED if planned else ReleaseState.AGED
+    _decide(station, item, state, None, detail, sha256=artifact.sha256 if planned else None)
+    return [run for run in planned if run.state is RunState.PLANNED]
+
+
+def _pass_over(station: Station, item: Settled, *, newer: str) -> None:
+    sha256 = item.decision.artifact.sha256 if item.decision.artifact else None
+    _decide(station, item, ReleaseState.SKIPPED, SkipReason.COALESCED, f"{newer} is newer", sha256=sha256)
+
+
+def _decide(
+    station: Station,
+    item: Settled,
+    state: ReleaseState,
+    reason: SkipReason | None,
+    detail: str,
+    *,
+    sha256: str | None,
+) -> None:
+    release = item.decision.release
+    with station.store.write() as db:
+        releases.decide(
+            db, release.project, release.version, release.channel, state, reason, detail, sha256=sha256
+        )
+
+
+def _drop_lost(station: Station, settings: SourceSettings) -> None:
+    """Skip what waits in the queue and can no longer be installed, and make it news should it come back."""
+    with station.store.write() as db:
+        lost = {
+            row.release.version: row
+            for row in releases.all_of(db, settings.project)
+            if row.release.channel == settings.channel and row.reason in _LOST
+        }
+        for run in queue.waiting(db, station.host.machine_id):
+            row = lost.get(run.version) if run.project == settings.project else None
+            if row is None or run.state is not RunState.PLANNED or run.requested_by != DAEMON:
+                continue
+            runs.set_state(
+                db, run.id, RunState.SKIPPED, reason=f"{row.reason}: {row.detail}", now=station.clock()
+            )
+            releases.forget_decision(db, run.project, run.version, run.channel)
+
+
+_LOST = (SkipReason.YANKED, SkipReason.WITHDRAWN, SkipReason.NO_ARTIFACT)

@@ -122,10 +122,18 @@ def replay(db: Session, delivery_id: int, *, now: datetime) -> None:
     db.flush()
 
 
-def told(db: Session, message_ids: Iterable[str]) -> set[str]:
-    """Return the destinations that were, or still are to be, told one of these messages."""
-    wanted = select(StoredDelivery.destination).where(col(StoredDelivery.message_id).in_(list(message_ids)))
-    return set(db.exec(wanted))
+def told_of_incidents(db: Session, incident_ids: Iterable[int]) -> set[str]:
+    """Return the destinations that were told, or still are to be, that one of these incidents was opened."""
+    wanted = set(incident_ids)
+    found = select(StoredDelivery.destination, StoredMessage.data).join(
+        StoredMessage, col(StoredDelivery.message_id) == col(StoredMessage.id)
+    )
+    opened = found.where(StoredMessage.type == MessageType.INCIDENT_OPENED.value)
+    return {
+        destination
+        for destination, data in db.exec(opened)
+        if wanted & {item.get("id") for item in data.get("incidents", ())}
+    }
 
 
 def deliveries(

@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 from monitor.domain import RunState
 from monitor.store import transitions
 from monitor.store.columns import clean
-from monitor.store.models import StoredArtifact, StoredAttempt, StoredRun
+from monitor.store.models import RunTransition, StoredRun
 from monitor.store.queries.run_rows import Run, locked, rows, values
 
 _QUEUED = (RunState.PLANNED, RunState.INTERRUPTED)
@@ -81,26 +81,39 @@ def set_announced(db: Session, run_id: int, *, now: datetime) -> None:
 
 
 def minutes_used(
-    db: Session, machine_id: str, *, since: datetime, now: datetime, sha256: str | None = None
+    db: Session,
+    machine_id: str,
+    *,
+    since: datetime | None,
+    now: datetime,
+    artifact_id: int | None = None,
 ) -> float:
-    """Return the minutes in which a host was measuring since a moment, or those spent on one artifact.
+    """Return the minutes a host was measuring since a moment (None: ever), or those spent on one artifact.
 
-    An attempt that never ended counts until `now`, at most an hour: the monitor was killed in it.
+    Installing does not count. What never ended counts until `now`, at most an hour: the monitor was killed.
     """
     wanted = (
-        select(StoredAttempt.started_at, StoredAttempt.ended_at)
-        .join(StoredRun, col(StoredAttempt.run_id) == col(StoredRun.id))
-        .join(StoredArtifact, col(StoredRun.artifact_id) == col(StoredArtifact.id))
+        select(RunTransition.run_id, RunTransition.target, RunTransition.at)
+        .join(StoredRun, col(RunTransition.run_id) == col(StoredRun.id))
         .where(StoredRun.machine_id == machine_id)
+        .order_by(col(RunTransition.run_id), col(RunTransition.id))
     )
-    if sha256 is not None:
-        wanted = wanted.where(StoredArtifact.sha256 == sha256)
+    if artifact_id is not None:
+        wanted = wanted.where(StoredRun.artifact_id == artifact_id)
+    if since is not None:
+        # A state may have begun before; none lasts longer than a day.
+        wanted = wanted.where(RunTransition.at >= since - timedelta(days=1))
+    steps = db.exec(wanted).all()
     total = timedelta()
-    for started_at, ended_at in db.exec(wanted):
-        end = ended_at if ended_at is not None else min(now, started_at + _KILLED_WITHIN)
-        if end > since:
-            total += end - max(started_at, since)
+    for number, (run_id, target, at) in enumerate(steps):
+        if target not in _MEASURING:
+            continue
+        after = steps[number + 1] if number + 1 < len(steps) else None
+        end = after[2] if after is not None and after[0] == run_id else min(now, at + _KILLED_WITHIN)
+        begin = at if since is None else max(at, since)
+        total += max(end - begin, timedelta())
     return total / timedelta(minutes=1)
 
 
 _KILLED_WITHIN = timedelta(hours=1)
+_MEASURING = {state.value for state in transitions.WORKING if state is not RunState.PROVISIONING}

@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 from monitor.domain import Artifact, Release, ReleaseState, SkipReason, version_order
 from monitor.errors import StoreError
 from monitor.store.columns import clean
-from monitor.store.models import Listing, StoredArtifact, StoredRelease
+from monitor.store.models import Listing, StoredArtifact, StoredRelease, StoredRun
 
 Stream = tuple[str, str]
 """(project, channel)"""
@@ -44,6 +44,8 @@ class ReleaseRow:
     first_seen_at: datetime
     last_seen_at: datetime
     source: str
+    decided_sha256: str | None = None
+    """The artifact that was planned or passed over."""
 
 
 # ---------------------------------------------------------------------------------------------
@@ -204,11 +206,14 @@ def decide(  # noqa: PLR0917  (the first four name the release, in the order peo
     state: ReleaseState,
     reason: SkipReason | None = None,
     detail: str = "",
+    *,
+    sha256: str | None = None,
+    by_policy: bool = False,
 ) -> None:
-    """Keep what was decided about a release.
+    """Keep what was decided about a release, and for which artifact (`sha256`).
 
-    A planned release has a run, so it stays planned when the policy, which knows of no runs, says again how
-    old it is or passes over it for a newer one.
+    What was planned or passed over stays so when the policy, which knows of no runs (`by_policy`), says again
+    how old the same artifact is. Another artifact makes the release news again.
 
     Raises:
         StoreError: when the release was never recorded.
@@ -226,10 +231,39 @@ def decide(  # noqa: PLR0917  (the first four name the release, in the order peo
             f"Release {project} {version} on {channel} is not in the database.",
             advice="read its source first: mtp-monitor releases --refresh",
         )
-    early = state in {ReleaseState.SEEN, ReleaseState.SETTLING, ReleaseState.AGED}
-    if row.state == ReleaseState.PLANNED and (early or reason is SkipReason.COALESCED):
-        return
+    if by_policy:
+        early = state in {ReleaseState.SEEN, ReleaseState.SETTLING, ReleaseState.AGED}
+        handled = row.decided_sha256 is not None and sha256 in {None, row.decided_sha256}
+        if early and handled and row.state in {ReleaseState.PLANNED, ReleaseState.SKIPPED}:
+            if row.reason in {None, SkipReason.COALESCED}:
+                return
+            # It was withdrawn or yanked and has come back: what had been made of it stands.
+            if _has_run(db, row.decided_sha256):
+                state = ReleaseState.PLANNED
+            else:
+                state, reason, detail = ReleaseState.SKIPPED, SkipReason.COALESCED, "a newer one was planned"
+    else:
+        row.decided_sha256 = sha256
     row.state, row.reason, row.detail = state.value, reason.value if reason else None, clean(detail)
+
+
+def forget_decision(db: Session, project: str, version: str, channel: str) -> None:
+    """Make a release news again, for when its file comes back: what was planned for it was called off."""
+    row = db.exec(
+        select(StoredRelease).where(
+            StoredRelease.project == project,
+            StoredRelease.version == version,
+            StoredRelease.channel == channel,
+        )
+    ).first()
+    if row is not None:
+        row.decided_sha256 = None
+        db.flush()
+
+
+def _has_run(db: Session, sha256: str | None) -> bool:
+    made = select(StoredRun.id).join(StoredArtifact, col(StoredRun.artifact_id) == col(StoredArtifact.id))
+    return db.exec(made.where(StoredArtifact.sha256 == sha256).limit(1)).first() is not None
 
 
 # ---------------------------------------------------------------------------------------------
@@ -341,6 +375,7 @@ def _release_row(row: StoredRelease, artifacts: list[Artifact]) -> ReleaseRow:
         first_seen_at=row.first_seen_at,
         last_seen_at=row.last_seen_at,
         source=row.source,
+        decided_sha256=row.decided_sha256,
     )
 
 

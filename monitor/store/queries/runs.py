@@ -22,7 +22,14 @@ from monitor.store.models import (
     StoredSession,
 )
 from monitor.store.queries import checks, hosts, releases
-from monitor.store.queries.attempts import Attempt, begin_attempt, end_attempt, last_attempt
+from monitor.store.queries.attempts import (
+    Attempt,
+    begin_attempt,
+    end_attempt,
+    last_attempt,
+    measured_before,
+    set_attempt_environment,
+)
 from monitor.store.queries.run_rows import Run, environment_row, existing, locked, rows, values
 
 __all__ = [
@@ -43,10 +50,12 @@ __all__ = [
     "last_good",
     "last_progress",
     "listed",
+    "measured_before",
     "of_epoch",
     "of_series",
     "predecessor",
     "recent",
+    "set_attempt_environment",
     "set_environment",
     "set_epoch",
     "set_reference",

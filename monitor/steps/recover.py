@@ -1,0 +1,36 @@
+"""Recover: what a killed monitor left, put in order before anything else happens."""
+
+from __future__ import annotations
+
+from monitor.domain import RunState
+from monitor.steps.borrow import give_back
+from monitor.steps.station import Station
+from monitor.steps.tidy import tidy
+from monitor.store.queries import queue, runs
+
+
+def recover(station: Station) -> int:
+    """End strays, drop what is half-built, interrupt runs nobody works on, give the machine back.
+
+    Returns how many runs were found without a monitor. Nothing is done while another process measures here:
+    then all of it may be that one's.
+
+    Raises:
+        HostError: when another process measures on this state, or the owner's `after` command fails.
+
+    """
+    with station.measuring("putting in order what was left"):
+        tidy(station)
+        with station.store.write() as db:
+            left = queue.working(db, station.host.machine_id)
+            for run in left:
+                runs.set_state(
+                    db,
+                    run.id,
+                    RunState.INTERRUPTED,
+                    reason="the monitor was killed",
+                    permanent=False,
+                    now=station.clock(),
+                )
+        give_back(station)
+    return len(left)
