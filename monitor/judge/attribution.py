@@ -8,7 +8,7 @@ baseline's decode rate.
 from __future__ import annotations
 
 from monitor.domain import Attribution, Metric, Share
-from monitor.judge.effects import Comparison
+from monitor.judge.comparison import Comparison
 from monitor.judge.statistics import Estimate
 
 _TOO_SMALL = 0.005

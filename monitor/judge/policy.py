@@ -10,7 +10,7 @@ from typing import Any
 from monitor.domain import Metric
 from monitor.errors import ConfigurationError
 
-VERSION = "1"
+VERSION = "2"
 
 NOISE_FLOORS = ("policy", "measured")
 
@@ -40,6 +40,14 @@ class JudgingPolicy:
     """`measured`: a time's floor is never below what the sessions at hand can resolve (shared CPUs)."""
     measured_floor_max: float = 0.25
     """A measured floor ends here: calling times unchanged within more than this would say nothing."""
+    session_noise: float | None = None
+    """Deviation between sessions of a time's logarithm (0.10 is 10 %), as known of such a host. It is pooled
+    with what the sessions at hand show, until a calibration of this host and check takes its place."""
+    session_noise_df: float = 20.0
+    """Degrees of freedom that `session_noise` is worth: how many sessions it would take to doubt it."""
+    doubt_level: float = 0.95
+    """Sessions that scatter more than this quantile of what the calibration allows are judged by their own
+    scatter alone: the machine is not what it was when it was calibrated."""
     server_rate_tolerance: float = 0.02
     """Largest allowed gap between the client's decode rate and the server's own."""
     min_rate_tokens: int = 16

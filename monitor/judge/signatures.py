@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from monitor.domain import Arm, Effect, Metric, Signature, Verdict
 from monitor.judge import counts, statistics
-from monitor.judge.effects import Comparison
+from monitor.judge.comparison import Comparison
 from monitor.judge.metrics import OVERALL, Table
 from monitor.judge.policy import JudgingPolicy
 

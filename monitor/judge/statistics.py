@@ -57,6 +57,8 @@ class Prior:
 
     session_sd: float
     degrees_of_freedom: float
+    doubt_level: float = 0.95
+    """Quantile of the variance ratio beyond which sessions contradict the calibration."""
 
 
 def moderated(variance: float, df: float, prior: Prior | None) -> tuple[float, float]:
@@ -64,8 +66,15 @@ def moderated(variance: float, df: float, prior: Prior | None) -> tuple[float, f
 
     The moderated variance of Smyth (2004), "Linear models and empirical Bayes methods":
     (d0·s0² + d·s²) / (d0 + d), with d0 + d degrees of freedom.
+
+    Pooling helps only while both speak of the same noise. Where s²/s0² exceeds that quantile of F(d, d0),
+    the calibration is contradicted, and pooling would shrink a real scatter: the sessions then speak alone.
     """
     if prior is None or prior.degrees_of_freedom <= 0:
+        return variance, df
+    if df > 0 and variance > prior.session_sd**2 * special.fdtri(
+        df, prior.degrees_of_freedom, prior.doubt_level
+    ):
         return variance, df
     total = prior.degrees_of_freedom + df
     return (prior.degrees_of_freedom * prior.session_sd**2 + df * variance) / total, total
@@ -106,12 +115,12 @@ def blocked(
     return Estimate(float(solution[-1]), _known(math.sqrt(variance * unscaled), df), df)
 
 
-def mean_of(values: Sequence[float]) -> Estimate:
+def mean_of(values: Sequence[float], prior: Prior | None = None) -> Estimate:
     """Return the mean of session values with the standard error of the mean."""
     x = np.asarray(values, dtype=float)
     df = float(len(x) - 1)
-    error = float(x.std(ddof=1)) / math.sqrt(len(x)) if df > 0 else 0.0
-    return Estimate(float(x.mean()), _known(error, df), df)
+    variance, df = moderated(float(x.var(ddof=1)) if df > 0 else 0.0, df, prior)
+    return Estimate(float(x.mean()), _known(math.sqrt(variance / len(x)), df), df)
 
 
 def hodges_lehmann(reference: Sequence[float], candidate: Sequence[float]) -> float:

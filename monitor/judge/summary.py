@@ -7,19 +7,33 @@ from statistics import fmean
 
 from monitor.domain import Arm, ArmSummary, Metric
 from monitor.judge import statistics
+from monitor.judge.comparison import block_speedups
 from monitor.judge.counts import prompt_mean
-from monitor.judge.effects import block_speedups
 from monitor.judge.metrics import OVERALL, PromptKey, Table, session_means, weighted_mean, within, workloads
+from monitor.judge.statistics import Prior
 
 
-def summarise(table: Table, prompts: frozenset[PromptKey], level: float) -> tuple[ArmSummary, ...]:
-    """Return the overall figures, then each workload's; `level` is the interval's, one-sided."""
-    return tuple(_one(table, within(prompts, name), name, level) for name in (OVERALL, *workloads(prompts)))
+def summarise(
+    table: Table, prompts: frozenset[PromptKey], level: float, prior: Prior | None = None
+) -> tuple[ArmSummary, ...]:
+    """Return the overall figures, then each workload's.
+
+    Args:
+        table: the release's sessions.
+        prompts: those that the figures cover.
+        level: of the speedup's interval, one-sided.
+        prior: what calibration knows about the speedup's noise from block to block.
+
+    """
+    names = (OVERALL, *workloads(prompts))
+    return tuple(_one(table, within(prompts, name), name, level, prior) for name in names)
 
 
-def _one(table: Table, prompts: frozenset[PromptKey], name: str, level: float) -> ArmSummary:
+def _one(
+    table: Table, prompts: frozenset[PromptKey], name: str, level: float, prior: Prior | None
+) -> ArmSummary:
     ratios = list(block_speedups(table, prompts).values())
-    speedup = statistics.mean_of(ratios) if ratios else None
+    speedup = statistics.mean_of(ratios, prior) if ratios else None
     margin = speedup.margin(level) if speedup and len(ratios) > 1 else None
     baseline_rate = _geometric(table, Metric.BASELINE_RATE, prompts)
     return ArmSummary(

@@ -17,13 +17,15 @@ from monitor.domain import (
     Guard,
     Judgement,
     Lossless,
+    Metric,
     SampleSet,
     Signature,
     Verdict,
 )
 from monitor.errors import SampleFileError
-from monitor.judge import attribution, guards, headline, lossless, signatures, summary
-from monitor.judge.effects import SETTLED, Comparison, taken_in_turns
+from monitor.judge import attribution, calibration, effects, guards, headline, lossless, signatures, summary
+from monitor.judge.comparison import Comparison, Design, design_of
+from monitor.judge.effects import SETTLED
 from monitor.judge.guards import Side
 from monitor.judge.metrics import Table, comparable_prompts, tabulate
 from monitor.judge.policy import JudgingPolicy
@@ -132,19 +134,23 @@ def _compare(
         candidate=new,
         prompts=comparable_prompts((old, new)),
         policy=policy,
-        level=level,
-        alternating=taken_in_turns(old, new),
+        design=design_of(old, new),
+        priors=calibration.priors((candidate.header, reference.header), policy),
     )
-    effects = _settled(comparison.effects(), screened)
+    rows = _settled(effects.effects(comparison, level), screened)
     equality = lossless.lossless(candidate, exact_expected=policy.lossless_exact)
     if policy.lossless_exact and equality.verdict is not Verdict.REGRESSED:
         equality = _moved_text(reference, candidate, equality)
-    summaries = [summary.summarise(table, comparison.prompts, policy.level_unchanged) for table in (old, new)]
-    verdict, signature, limit = _decide(comparison, effects, tripped, equality, summaries[1])
+    speedup_noise = comparison.priors.get(Metric.SPEEDUP)
+    summaries = [
+        summary.summarise(table, comparison.prompts, policy.level_unchanged, speedup_noise)
+        for table in (old, new)
+    ]
+    verdict, signature, limit = _decide(comparison, rows, tripped, equality, summaries[1])
     return _Finding(
         verdict=verdict,
         signature=signature,
-        effects=effects,
+        effects=rows,
         attribution=attribution.attribute(comparison),
         guards=tripped,
         lossless=equality,
@@ -154,7 +160,7 @@ def _compare(
     )
 
 
-def _settled(effects: tuple[Effect, ...], screened: tuple[Effect, ...]) -> tuple[Effect, ...]:
+def _settled(rows: tuple[Effect, ...], screened: tuple[Effect, ...]) -> tuple[Effect, ...]:
     """Mark rows that were never suspected and that a confirmation's few sessions leave open."""
     harmless = {
         (row.metric, row.workload) for row in screened if row.verdict in (Verdict.UNCHANGED, Verdict.IMPROVED)
@@ -163,7 +169,7 @@ def _settled(effects: tuple[Effect, ...], screened: tuple[Effect, ...]) -> tuple
         replace(row, note=SETTLED)
         if row.verdict is Verdict.INCONCLUSIVE and (row.metric, row.workload) in harmless
         else row
-        for row in effects
+        for row in rows
     )
 
 
@@ -173,17 +179,17 @@ def _is_open(row: Effect) -> bool:
 
 def _decide(
     comparison: Comparison,
-    effects: tuple[Effect, ...],
+    rows: tuple[Effect, ...],
     tripped: Iterable[Guard],
     equality: Lossless,
     figures: tuple[ArmSummary, ...],
 ) -> tuple[Verdict, Signature | None, str]:
     """Return verdict, signature and, where a limit of the check is missed, the sentence about it."""
     drafts, drafted = signatures.drafts(comparison.candidate), signatures.drafts(comparison.reference)
-    moves = Moves.of(effects)
+    moves = Moves.of(rows)
     pattern = signatures.name_pattern(comparison, moves)
     limit = _missed_limit(figures, comparison.policy)
-    undecided = any(_is_open(row) for row in effects)
+    undecided = any(_is_open(row) for row in rows)
     rules: tuple[tuple[bool, Verdict, Signature | None], ...] = (
         (_invalid(tripped), Verdict.INVALID, Signature.HARNESS_DRIFT),
         (not drafts and not drafted, Verdict.INVALID, Signature.SPECULATION_OFF),
@@ -239,7 +245,8 @@ def _missed_limit(figures: tuple[ArmSummary, ...], policy: JudgingPolicy) -> str
 def _first(candidate: SampleSet, policy: JudgingPolicy) -> Judgement:
     table = tabulate(candidate, policy.min_rate_tokens)
     tripped = tuple(guards.check_side(Side("candidate", candidate, table), policy))
-    figures = summary.summarise(table, comparable_prompts((table,)), policy.level_unchanged)
+    speedup_noise = calibration.priors((candidate.header,), policy).get(Metric.SPEEDUP)
+    figures = summary.summarise(table, comparable_prompts((table,)), policy.level_unchanged, speedup_noise)
     equality = lossless.lossless(candidate, exact_expected=policy.lossless_exact)
     limit = _missed_limit(figures, policy)
     if _invalid(tripped):
@@ -288,10 +295,10 @@ def _host_shift(
         candidate=tables[1],
         prompts=comparable_prompts(tables),
         policy=policy,
-        level=policy.level_confirm,
-        alternating=False,
+        design=Design.SEPARATE,
+        priors=calibration.priors((stored.header,), policy),
     )
-    moved = Moves.of(drift.effects()).worse & Moves.of(screen.effects).worse
+    moved = Moves.of(effects.effects(drift, policy.level_confirm)).worse & Moves.of(screen.effects).worse
     if not moved:
         return fresh
     return _Finding(
