@@ -108,7 +108,7 @@ def examine(ctx: typer.Context, *, offline: bool) -> Iterator[Finding]:
     yield from _tools(settings)
     if not offline:
         for source in settings.sources:
-            yield _index(source)
+            yield _attached(settings, source) if source.kind == "attached" else _index(source)
     yield from _checks(settings, host if not isinstance(host, MonitorError) else None)
 
 
@@ -278,6 +278,19 @@ def _index(source: SourceSettings) -> Finding:
     if releases:
         return Finding("indexes", source.project, State.FINE, f"{text}, newest {releases[-1].version}")
     return Finding("indexes", source.project, State.WARNING, text, "see `index_url` and the project's name")
+
+
+def _attached(settings: Settings, source: SourceSettings) -> Finding:
+    from monitor.checks import loader  # noqa: PLC0415
+    from monitor.steps import attached  # noqa: PLC0415
+
+    name = f"{source.project} (attached)"
+    try:
+        now = attached.look(settings, source, loader.load_checks(settings.check_dirs))
+    except MonitorError as error:
+        return Finding("indexes", name, State.WARNING, error.what, error.advice)
+    seen = f"{'; '.join(now.engine)}, {len(now.packages)} packages, image {now.image or 'not watched'}"
+    return Finding("indexes", name, State.FINE, f"{now.artifact.version}: {seen}")
 
 
 def _checks(settings: Settings, host: Host | None) -> Iterator[Finding]:

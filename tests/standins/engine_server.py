@@ -1,4 +1,4 @@
-"""A server that answers like llama.cpp's, one fault at a time: `python engine_server.py FAULT PORT`.
+"""A server that answers like llama.cpp's, one fault at a time: `engine_server.py FAULT PORT [BUILD [MODEL]]`.
 
 It needs no weights: every answer is the same, eight tokens in three steps of which two drafted.
 """
@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 FAULT = sys.argv[1]
+BUILD, MODEL = (*sys.argv[3:], *("b1-standin", "/models/one.gguf")[len(sys.argv[3:]) :])
 TOKENS = (10, 11, 12, 13, 14, 15, 16, 17)
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
 SLEEPER = [sys.executable, "-c", STUBBORN]
@@ -60,7 +61,8 @@ def events() -> list[str]:
 
 
 def counters() -> str:
-    done = 0 if FAULT == "counters-reset" and len(answered) > 1 else len(answered)
+    reset = FAULT == "counters-reset" and len(answered) > 1
+    done = 0 if reset or FAULT == "does-not-draft" else len(answered)
     name = "llamacpp:spec_decode_num"
     return (
         f"{name}_drafts_total {3 * done}\n{name}_draft_tokens_total {9 * done}\n"
@@ -76,7 +78,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         pages = {
             "/health": '{"status":"ok"}',
-            "/props": '{"build_info":"b1-standin","default_generation_settings":{"n_ctx":64}}',
+            "/props": json.dumps(
+                {"build_info": BUILD, "model_path": MODEL, "default_generation_settings": {"n_ctx": 64}}
+            ),
             "/slots": '[{"n_ctx":64,"speculative":true}]',
             "/metrics": counters(),
         }
