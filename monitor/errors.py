@@ -72,6 +72,30 @@ class ArtifactChangedError(MonitorError):
     """A file kept its name and changed its sha256: nothing may be installed from that source."""
 
 
+class DeliveryError(MonitorError):
+    """A destination did not take a message.
+
+    `permanent` says that sending the same message again cannot help, `retry_after_s` holds the seconds the
+    destination asked to wait, and `disables` says that it wants no further messages at all.
+    """
+
+    permanent = False
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        kept: str = "",
+        advice: str = "",
+        permanent: bool | None = None,
+        retry_after_s: float | None = None,
+        disables: bool = False,
+    ) -> None:
+        super().__init__(what, kept=kept, advice=advice, permanent=permanent)
+        self.retry_after_s = retry_after_s
+        self.disables = disables
+
+
 class ProvisionError(MonitorError):
     """An environment for an artifact could not be built: the release is not installable here."""
 

@@ -81,7 +81,7 @@ class Http:
             transport=transport,
             follow_redirects=True,
             max_redirects=_MAX_REDIRECTS,
-            # A connection that is kept would be reused without the event that `_Deadline` listens to.
+            # A connection that is kept would be reused without the event that `Deadline` listens to.
             limits=httpx.Limits(max_keepalive_connections=0),
         )
         self._not_before: dict[str, float] = {}
@@ -189,7 +189,7 @@ class Http:
             raise _no_address(url) from error
         self._respect_pause(host, url)
         timeout = httpx.Timeout(min(self._timeout_s, deadline_s))
-        with _Deadline(deadline_s) as deadline:
+        with Deadline(deadline_s) as deadline:
             try:
                 with self._client.stream(
                     "GET", url, headers=headers, timeout=timeout, extensions={"trace": deadline.watch}
@@ -218,7 +218,7 @@ class Http:
             )
 
 
-class _Deadline:
+class Deadline:
     """Ends a request that is not over in time, also one whose bytes keep dripping in.
 
     A timeout per read never fires on a reply that drips. Shutting the socket down wakes the reader.
@@ -246,6 +246,7 @@ class _Deadline:
             self._sockets.clear()
 
     def watch(self, event: str, info: Mapping[str, Any]) -> None:
+        """Take note of a connection; give it to a request as its `trace` extension."""
         if not event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             return
         found = info["return_value"].get_extra_info("socket")
@@ -363,7 +364,7 @@ def _changed(url: str, wanted: str, found: str) -> ArtifactChangedError:
     )
 
 
-def _unreachable(url: str, error: httpx.HTTPError, deadline: _Deadline) -> SourceError:
+def _unreachable(url: str, error: httpx.HTTPError, deadline: Deadline) -> SourceError:
     reasons: list[tuple[type[httpx.HTTPError], Callable[[], str]]] = [
         (httpx.TimeoutException, lambda: "did not answer in time"),
         (httpx.ConnectError, lambda: f"cannot be reached ({error})"),
