@@ -1,0 +1,1 @@
+"""Telling people: messages as plain values, and the ways they are delivered."""

@@ -1,0 +1,202 @@
+"""The `data` of every type of message, as plain JSON values; `docs/messages.schema.json` describes them.
+
+No link changes anything: whatever fetches it to make a preview only reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from monitor.alerts.changes import Change, ended, release_name, sentence, title, urgency
+from monitor.alerts.findings import NAME, finding, line
+from monitor.domain import Host, Judgement, Verdict
+from monitor.planted.names import is_planted
+from monitor.store.queries.run_rows import Run
+from monitor.views import words
+
+__all__ = ["Change", "incident_data", "release_data", "run_data", "stale_data"]
+
+MOST_ITEMS = 20
+"""Versions or reasons in one message."""
+
+_HEADLINE = 400
+
+
+def incident_data(changes: Sequence[Change], *, host: Host, public_url: str | None) -> dict[str, Any]:
+    """Return one message for all that changed about an artifact on a host, the worst first.
+
+    Raises:
+        ValueError: when nothing changed.
+
+    """
+    if not changes:
+        raise ValueError("a message needs something to tell")
+    ordered = sorted(changes, key=urgency)
+    worst, total = ordered[0], len(ordered)
+    headline = sentence(worst, host)
+    if total > 1:
+        headline = f"{headline} {total} incidents in all."
+    pages = _Pages(public_url)
+    return {
+        "title": title(worst, host, total),
+        "headline": line(headline, _HEADLINE),
+        "action": worst.step.action.value,
+        "release": _release(worst.run),
+        "host": _host(host),
+        "incidents": [_incident(change, host, pages) for change in ordered],
+        "total": total,
+        "url": pages.to(f"incidents/{worst.incident.id}" if total == 1 else "incidents"),
+        "command": _report_command(worst.run),
+    }
+
+
+def run_data(run: Run, judgement: Judgement | None, *, host: Host, public_url: str | None) -> dict[str, Any]:
+    """Return the message that a run has come to its end."""
+    pages, reference = _Pages(public_url), judgement.reference if judgement else None
+    label = words.VERDICTS[judgement.verdict].label if judgement else words.capitalised(run.state.value)
+    if judgement and reference is None and judgement.verdict is Verdict.UNCHANGED:
+        label = words.FIRST.label
+    said = judgement.headline if judgement else run.reason or f"The run is {run.state.value}."
+    return {
+        "title": f"{label}: {release_name(run)} on {line(host.name, NAME)}",
+        "headline": line(said, _HEADLINE),
+        "release": _release(run),
+        "host": _host(host),
+        "run": {
+            "id": run.id,
+            "check": line(run.check_id, NAME),
+            "state": run.state.value,
+            "tier": run.tier.value,
+            "reason": line(run.reason),
+            "reference_version": line(reference.version, NAME) if reference else None,
+            "finished_at": run.finished_at.isoformat() if run.finished_at else None,
+            **finding(judgement),
+        },
+        "url": pages.to(f"runs/{run.id}"),
+        "command": _report_command(run),
+    }
+
+
+def release_data(
+    project: str, channel: str, versions: Sequence[str], *, public_url: str | None
+) -> dict[str, Any]:
+    """Return the message that new releases of a project were found."""
+    name, stream = line(project, NAME), line(channel, NAME)
+    shown = [line(version, NAME) for version in versions]
+    said = f"{name} {', '.join(shown[:3])}" if len(shown) <= 3 else f"{len(shown)} releases of {name}"  # noqa: PLR2004
+    found = "was found" if len(shown) == 1 else "were found"
+    return {
+        "title": f"New: {line(said, NAME)} ({stream})",
+        "headline": f"{line(said, _HEADLINE)} {found} on the channel {stream}.",
+        "project": name,
+        "channel": stream,
+        "versions": [{"version": version, "planted": is_planted(version)} for version in shown[:MOST_ITEMS]],
+        "total": len(shown),
+        "url": _Pages(public_url).to("releases"),
+        "command": "mtp-monitor releases",
+    }
+
+
+def stale_data(reasons: Sequence[str], *, host: Host | None, public_url: str | None) -> dict[str, Any]:
+    """Return the message that the service itself needs somebody: silence must never look like health."""
+    shown = [ended(words.capitalised(line(reason))) for reason in reasons]
+    first = shown[0] if shown else "It has not done its work."
+    more = f" And {len(shown) - 1} more." if len(shown) > 1 else ""
+    where = f" on {line(host.name, NAME)}" if host else ""
+    return {
+        "title": f"The MTP monitor{where} needs attention",
+        "headline": line(f"{first}{more}", _HEADLINE),
+        "host": _host(host) if host else None,
+        "reasons": shown[:MOST_ITEMS],
+        "total": len(shown),
+        "url": _Pages(public_url).to("status"),
+        "command": "mtp-monitor doctor",
+    }
+
+
+# ---------------------------------------------------------------------------------------------
+# Incidents
+
+
+def _incident(change: Change, host: Host, pages: _Pages) -> dict[str, Any]:
+    incident, run, step = change.incident, change.run, change.step
+    own = incident.first_bad_run_id == run.id
+    first_bad = run.version if own else change.first_bad_version
+    found = finding(change.judgement)
+    return {
+        "id": incident.id,
+        "action": step.action.value,
+        "state": incident.state.value,
+        "direction": incident.direction.value,
+        "check": line(incident.check_id, NAME),
+        "headline": sentence(change, host),
+        "loss": line(incident.headline),
+        "who": line(step.who, NAME),
+        "why": line(step.why),
+        "at": step.at.isoformat(),
+        "opened_at": incident.opened_at.isoformat(),
+        "reference_version": _version(change.reference_version),
+        "first_bad_version": _version(first_bad),
+        "fixed_by_version": _version(run.version if incident.fixed_by_run_id == run.id else None),
+        "predecessor": _predecessor(change.predecessor),
+        **found,
+        "signature": incident.signature or found["signature"],
+        "runs": {
+            "this": run.id,
+            "first_bad": incident.first_bad_run_id,
+            "latest_bad": incident.latest_bad_run_id,
+            "worst": incident.worst_run_id,
+            "fixed_by": incident.fixed_by_run_id,
+            "evidence": list(step.run_ids[:MOST_ITEMS]),
+        },
+        "url": pages.to(f"incidents/{incident.id}"),
+        "run_url": pages.to(f"runs/{run.id}"),
+        "command": _report_command(run),
+    }
+
+
+def _predecessor(judgement: Judgement | None) -> dict[str, Any] | None:
+    if judgement is None:
+        return None
+    return {
+        "version": _version(judgement.reference.version if judgement.reference else None),
+        "verdict": judgement.verdict.value,
+        "headline": line(judgement.headline),
+    }
+
+
+# ---------------------------------------------------------------------------------------------
+# Parts
+
+
+class _Pages:
+    """Links to the pages; None where nobody said how people reach them."""
+
+    def __init__(self, public_url: str | None) -> None:
+        self._root = public_url.rstrip("/") if public_url else None
+
+    def to(self, path: str) -> str | None:
+        return f"{self._root}/{path}" if self._root else None
+
+
+def _release(run: Run) -> dict[str, Any]:
+    return {
+        "project": line(run.project, NAME),
+        "version": line(run.version, NAME),
+        "channel": run.channel,
+        "sha256": run.artifact_sha256,
+        "planted": is_planted(run.version),
+    }
+
+
+def _host(host: Host) -> dict[str, Any]:
+    return {"name": line(host.name, NAME), "hardware_class": line(host.hardware_class, NAME)}
+
+
+def _version(version: str | None) -> str | None:
+    return line(version, NAME) if version else None
+
+
+def _report_command(run: Run) -> str:
+    return f"mtp-monitor report {run.id} -o run-{run.id}.html"
