@@ -11,14 +11,10 @@ import store_values as values
 from sqlmodel import Session as Database
 from store_values import LATER, NOW
 
-from monitor.domain import (
-    Artifact,
-    RunState,
-    Verdict,
-)
+from monitor.domain import Artifact, Basis, RunState, Verdict
 from monitor.errors import StoreError
 from monitor.store import Store
-from monitor.store.queries import environments, hosts, judgements, runs
+from monitor.store.queries import checks, environments, epochs, hosts, judgements, runs
 
 
 def walk(store: Store, run: runs.Run, *states: str, now: datetime = NOW) -> None:
@@ -114,42 +110,60 @@ def test_an_attempt_is_counted_before_its_work_and_closed_when_the_next_begins(s
         runs.set_environment(db, run.id, "never-saved")
 
 
-def test_the_reference_is_the_last_good_run_of_the_same_series(store: Store) -> None:
-    a, b, c, d = (values.artifact(version) for version in ("1.0", "1.1", "1.2", "1.3"))
+def test_the_reference_is_the_good_run_of_the_epoch_that_is_furthest_on(store: Store) -> None:
+    a, b, c, d = (values.artifact(version) for version in ("1.9", "1.10", "1.11", "1.12"))
     hours = [NOW + timedelta(hours=number) for number in range(10)]
-    series: dict[str, Any] = {"check_digest": "d1", "machine_id": "m1", "project": "xllamacpp"}
+    with store.write() as db:
+        checks.save(db, values.check(), now=NOW)
+        hosts.save(db, values.host(), now=NOW)
+        series = {"machine_id": "m1", "project": "xllamacpp", "check_digest": "d1"}
+        first, second = (
+            epochs.begin(db, **series, conditions={"driver": number}, reason="", who="", now=NOW)
+            for number in (1, 2)
+        )
 
-    def reference(**other: Any) -> runs.Run | None:
+    def reference(before: runs.Run | None = None, epoch: int = first.id) -> int | None:
         with store.read() as db:
-            return runs.last_good(db, **series | other)
+            found = runs.last_good(db, epoch_id=epoch, before=before)
+        return found and found.id
 
     assert reference() is None
-    newest = done(store, b, Verdict.UNCHANGED, now=hours[3])
-    oldest = done(store, a, Verdict.IMPROVED, now=hours[1])
-    done(store, c, Verdict.REGRESSED, now=hours[4])
-    done(store, c, Verdict.INCONCLUSIVE, now=hours[5])
-    done(store, d, Verdict.UNCHANGED, now=hours[6], host=values.host("m2"))
-    done(store, d, Verdict.UNCHANGED, now=hours[6], check=values.check("d2"))
-    broken = values.planned(store, d)
+    newer = done(store, b, Verdict.UNCHANGED, now=hours[1], epoch_id=first.id)
+    older = done(store, a, Verdict.IMPROVED, now=hours[3], epoch_id=first.id)
+    bad = done(store, c, Verdict.REGRESSED, now=hours[4], epoch_id=first.id)
+    done(store, c, Verdict.INCONCLUSIVE, now=hours[5], epoch_id=first.id)
+    other = done(store, d, Verdict.UNCHANGED, now=hours[6], epoch_id=second.id)
+    done(store, d, Verdict.UNCHANGED, now=hours[6], epoch_id=first.id, against="1.9")
+    broken = values.planned(store, d, epoch_id=first.id)
     walk(store, broken, "provisioning", "measuring", "judging", "done", "measuring", "failed", now=hours[7])
     with store.write() as db:
         judgements.save(db, broken.id, values.judgement(Verdict.UNCHANGED), now=hours[7])
 
-    def found(run: runs.Run | None) -> int | None:
-        return run and run.id
-
-    assert found(reference()) == newest.id
-    assert found(reference(exclude_sha256=b.sha256)) == oldest.id
-    assert found(reference(version="1.0")) == oldest.id
-    assert reference(version="1.2") is None
-    assert reference(project="vllm") is None
-    with store.write() as db:  # judged again, with what is known now
-        judgements.save(db, newest.id, values.judgement(Verdict.REGRESSED), now=hours[8])
-        runs.set_reference(db, newest.id, oldest.id)
-        judged = runs.get(db, newest.id)
+    assert reference() == newer.id
+    assert reference(before=newer) == older.id
+    assert reference(before=older) is None
+    assert reference(epoch=second.id) == other.id
+    with store.write() as db:  # judged again, with what is known now; the release before does not count
+        judgements.save(db, newer.id, values.judgement(Verdict.REGRESSED), now=hours[8])
+        judgements.save(
+            db, bad.id, values.judgement(Verdict.UNCHANGED), now=hours[8], basis=Basis.PREDECESSOR
+        )
+        runs.set_reference(db, newer.id, older.id)
+        judged = runs.get(db, newer.id)
     assert judged is not None
-    assert judged.reference_run_id == oldest.id
-    assert found(reference()) == oldest.id
+    assert judged.reference_run_id == older.id
+    assert reference() == older.id
+
+
+def test_runs_from_before_there_were_epochs_belong_to_the_first(store: Store) -> None:
+    before = done(store, values.artifact("1.0"), Verdict.UNCHANGED)
+    with store.write() as db:
+        series = {"machine_id": "m1", "project": "xllamacpp", "check_digest": "d1"}
+        first = epochs.begin(db, **series, conditions={}, reason="", who="", now=NOW)
+        second = epochs.begin(db, **series, conditions={}, reason="", who="", now=NOW)
+        assert (first.number, second.number) == (1, 2)
+        assert [run.id for run in runs.of_epoch(db, first.id)] == [before.id]
+        assert epochs.current(db, **series) == second
 
 
 # ---------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import store_values as values
@@ -110,25 +111,53 @@ def test_releases_are_listed_in_the_order_of_their_versions(store: Store) -> Non
         assert releases.all_of(db, "vllm") == []
 
 
-def test_a_planned_release_stays_planned_unless_something_is_wrong_with_it(store: Store) -> None:
+def test_what_was_planned_or_passed_over_stays_so_until_another_file_comes(store: Store) -> None:
     name = ("xllamacpp", "1.0", "stable")
+    first, second = values.sha("first"), values.sha("second")
 
     def now_is() -> tuple[ReleaseState, SkipReason | None, str]:
         row = releases.all_of(db)[0]
         return row.state, row.reason, row.detail
 
+    def policy_says(*decision: Any, sha256: str = first) -> None:
+        releases.decide(db, *name, *decision, sha256=sha256, by_policy=True)
+
     with store.write() as db:
         releases.record(db, [values.release("1.0")], source="index", now=NOW)
-        releases.decide(db, *name, ReleaseState.SKIPPED, SkipReason.COALESCED, "1.1 is newer \x00")
-        assert now_is() == (ReleaseState.SKIPPED, SkipReason.COALESCED, "1.1 is newer \ufffd")
-        releases.decide(db, *name, ReleaseState.PLANNED)
-        releases.decide(db, *name, ReleaseState.AGED)
-        releases.decide(db, *name, ReleaseState.SKIPPED, SkipReason.COALESCED)
+        releases.decide(
+            db, *name, ReleaseState.SKIPPED, SkipReason.COALESCED, "1.1 is newer \x00", sha256=first
+        )
+        passed_over = (ReleaseState.SKIPPED, SkipReason.COALESCED, "1.1 is newer \ufffd")
+        policy_says(ReleaseState.AGED)
+        assert now_is() == passed_over
+        releases.decide(db, *name, ReleaseState.PLANNED, sha256=first)
+        policy_says(ReleaseState.SETTLING, None, "old enough tomorrow")
         assert now_is() == (ReleaseState.PLANNED, None, "")
-        releases.decide(db, *name, ReleaseState.SKIPPED, SkipReason.YANKED, "broken")
-        assert now_is() == (ReleaseState.SKIPPED, SkipReason.YANKED, "broken")
+        policy_says(ReleaseState.AGED, sha256=second)
+        assert now_is() == (ReleaseState.AGED, None, "")
         with pytest.raises(StoreError, match=r"9\.9"):
             releases.decide(db, "xllamacpp", "9.9", "stable", ReleaseState.AGED)
+
+
+def test_what_was_yanked_and_comes_back_is_what_it_was(store: Store) -> None:
+    name = ("xllamacpp", "1.0", "stable")
+    run = values.planned(store)
+    with store.write() as db:
+        releases.record(db, [values.release("1.0"), values.release("1.1")], source="index", now=NOW)
+        for version, sha256 in (("1.0", run.artifact_sha256), ("1.1", values.sha("never run"))):
+            of = ("xllamacpp", version, "stable")
+            releases.decide(db, *of, ReleaseState.PLANNED, sha256=sha256)
+            releases.decide(
+                db, *of, ReleaseState.SKIPPED, SkipReason.YANKED, "broken", sha256=sha256, by_policy=True
+            )
+            releases.decide(db, *of, ReleaseState.AGED, sha256=sha256, by_policy=True)
+        states = {row.release.version: (row.state, row.reason) for row in releases.all_of(db)}
+        assert states == {
+            "1.0": (ReleaseState.PLANNED, None),
+            "1.1": (ReleaseState.SKIPPED, SkipReason.COALESCED),
+        }
+        releases.forget_decision(db, *name)
+        assert releases.all_of(db)[0].decided_sha256 is None
 
 
 # ---------------------------------------------------------------------------------------------

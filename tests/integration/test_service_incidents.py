@@ -1,0 +1,383 @@
+"""The service notices releases, judges them and moves incidents, on a made-up machine with a real store."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor import pipeline
+from monitor.alerts.actions import IncidentActions
+from monitor.alerts.stale import reasons
+from monitor.domain import (
+    Action,
+    Direction,
+    Incident,
+    IncidentState,
+    MessageType,
+    RunState,
+    SkipReason,
+    Verdict,
+)
+from monitor.errors import UnknownNameError
+from monitor.pipeline import Station
+from monitor.settings import HostSettings, SourceSettings
+from monitor.store.queries import epochs, incidents, judgements, outbox, polls, queue, releases, runs
+from standins.service import PROJECT, Build, World
+
+WORSE = Build(accepted_share=0.4)
+SLOWER = Build(step_time_s=0.030)
+SLOWEST = Build(step_time_s=0.040)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """Return a world with one good release."""
+    made = World(tmp_path)
+    made.release("2026.6.9294")
+    return made
+
+
+def cycle(station: Station, world: World) -> None:
+    pipeline.cycle(station)
+    world.wait(hours=1)
+
+
+def ended(station: Station) -> list[tuple[str, RunState, Verdict | None]]:
+    with station.store.read() as db:
+        return [
+            (run.version, run.state, judgements.verdict_of(db, run.id)) for run in reversed(runs.recent(db))
+        ]
+
+
+def everything(station: Station) -> list[Incident]:
+    with station.store.read() as db:
+        return sorted(incidents.in_state(db), key=lambda item: item.id)
+
+
+def actions(station: Station, incident: int = 1) -> list[Action]:
+    with station.store.read() as db:
+        return [step.action for step in incidents.log(db, incident)]
+
+
+def types(station: Station) -> list[MessageType]:
+    with station.store.read() as db:
+        return sorted(message.type for message in outbox.messages(db))
+
+
+# ---------------------------------------------------------------------------------------------
+# News
+
+
+def test_at_the_first_start_only_the_newest_release_is_measured(world: World) -> None:
+    for version in ("2026.7.9713", "2026.8.10229"):
+        world.release(version)
+    with world.station() as station:
+        cycle(station, world)
+        cycle(station, world)
+        assert ended(station) == [("2026.8.10229", RunState.DONE, Verdict.UNCHANGED)]
+        with station.store.read() as db:
+            states = {row.release.version: (row.state, row.reason) for row in releases.all_of(db)}
+    assert states["2026.6.9294"] == ("skipped", SkipReason.COALESCED)
+    assert states["2026.8.10229"] == ("planned", None)
+
+
+def test_with_a_backfill_the_ones_before_are_measured_first(world: World) -> None:
+    for version in ("2026.7.9713", "2026.8.10229"):
+        world.release(version)
+    source = SourceSettings(project=PROJECT, settle_minutes=0, backfill=1)
+    with world.station(sources=(source,)) as station:
+        cycle(station, world)
+        assert [version for version, *_ in ended(station)] == ["2026.7.9713", "2026.8.10229"]
+        with station.store.read() as db:
+            assert runs.recent(db)[0].reference_run_id == 1
+
+
+def test_a_release_is_measured_once_over_restarts_and_a_new_file_of_it_again(world: World) -> None:
+    for _ in range(2):
+        with world.station() as station:
+            cycle(station, world)
+            cycle(station, world)
+            assert len(ended(station)) == 1
+    world.release("2026.6.9294", tag="1")
+    with world.station() as station:
+        cycle(station, world)
+        assert [version for version, *_ in ended(station)] == ["2026.6.9294"] * 2
+        with station.store.read() as db:
+            again, first = runs.recent(db)
+    assert again.artifact_sha256 != first.artifact_sha256
+    assert again.reference_run_id == first.id
+
+
+def test_of_several_new_releases_the_newest_is_measured_and_the_others_are_remembered(world: World) -> None:
+    with world.station() as station:
+        cycle(station, world)
+        for version in ("2026.7.9713", "2026.7.9873", "2026.8.10229"):
+            world.release(version)
+        cycle(station, world)
+        assert [version for version, *_ in ended(station)] == ["2026.6.9294", "2026.8.10229"]
+        with station.store.read() as db:
+            skipped = [row.release.version for row in releases.all_of(db) if row.reason]
+    assert skipped == ["2026.7.9713", "2026.7.9873"]
+
+
+def test_a_release_that_is_taken_back_while_it_waits_is_skipped_and_comes_back_as_news(world: World) -> None:
+    shut = HostSettings(gpu_minutes_per_day=1)
+    with world.station() as station:
+        cycle(station, world)
+    with world.station(host=shut) as station:
+        artifact = world.release("2026.7.9713")
+        cycle(station, world)
+        with station.store.read() as db:
+            assert "minutes a day are used" in queue.waiting(db, "m1")[0].waiting
+        world.yank(artifact)
+        cycle(station, world)
+        assert ended(station)[-1][:2] == ("2026.7.9713", RunState.SKIPPED)
+    with world.station() as station:
+        world.release("2026.7.9713")
+        cycle(station, world)
+        assert ended(station)[-1] == ("2026.7.9713", RunState.DONE, Verdict.UNCHANGED)
+
+
+# ---------------------------------------------------------------------------------------------
+# Incidents
+
+
+def test_a_loss_opens_one_incident_and_a_good_release_ends_it_by_name(world: World) -> None:
+    with world.station() as station:
+        cycle(station, world)
+        world.release("2026.7.9713", WORSE)
+        cycle(station, world)
+        (opened,) = everything(station)
+        assert (opened.state, opened.direction, opened.signature) == (
+            *(IncidentState.OPEN, Direction.REGRESSED, "acceptance drop"),
+        )
+        world.release("2026.8.10229", WORSE)
+        cycle(station, world)
+        world.release("2026.9.10809")
+        cycle(station, world)
+        (resolved,) = everything(station)
+        assert resolved.state is IncidentState.RESOLVED
+        assert actions(station) == [Action.OPENED, Action.SEEN_AGAIN, Action.RESOLVED]
+        with station.store.read() as db:
+            named = {
+                name: run.version
+                for name in ("first_bad", "latest_bad", "fixed_by")
+                if (run := runs.get(db, getattr(resolved, f"{name}_run_id"))) is not None
+            }
+            log = incidents.log(db, 1)
+    assert named == {"first_bad": "2026.7.9713", "latest_bad": "2026.8.10229", "fixed_by": "2026.9.10809"}
+    assert "2026.9.10809" in log[-1].why
+
+
+def test_the_reference_does_not_move_past_a_regression(world: World) -> None:
+    with world.station() as station:
+        cycle(station, world)
+        for version in ("2026.7.9713", "2026.8.10229"):
+            world.release(version, SLOWER)
+            cycle(station, world)
+        with station.store.read() as db:
+            assert [run.reference_run_id for run in runs.recent(db)] == [1, 1, None]
+        assert [verdict for *_, verdict in ended(station)] == ["unchanged", "regressed", "regressed"]
+
+
+def test_a_loss_on_top_of_a_loss_is_told_as_worse(world: World) -> None:
+    with world.station() as station:
+        cycle(station, world)
+        world.release("2026.7.9713", SLOWER)
+        cycle(station, world)
+        world.release("2026.8.10229", SLOWEST)
+        cycle(station, world)
+        assert actions(station) == [Action.OPENED, Action.WORSE]
+        assert everything(station)[0].worst_run_id == 3
+
+
+@pytest.mark.parametrize("fault", ["install", "start", "hang"])
+def test_a_release_that_does_not_run_opens_an_incident_of_its_own_kind(world: World, fault: str) -> None:
+    with world.station() as station:
+        cycle(station, world)
+        world.release("2026.7.9713", Build(fault=fault))
+        cycle(station, world)
+        (opened,) = everything(station)
+        assert (opened.direction, opened.signature) == (Direction.BROKEN, "broken release")
+        world.release("2026.8.10229")
+        cycle(station, world)
+        (ended_,) = everything(station)
+        assert ended_.state is IncidentState.RESOLVED
+
+
+def test_a_full_disk_is_nobodys_regression_and_the_run_goes_on_later(world: World) -> None:
+    with world.station() as station:
+        cycle(station, world)
+        world.release("2026.7.9713")
+        world.disk_full = True
+        cycle(station, world)
+        assert ended(station)[-1][:2] == ("2026.7.9713", RunState.INTERRUPTED)
+        world.disk_full = False
+        cycle(station, world)
+        assert ended(station)[-1] == ("2026.7.9713", RunState.DONE, Verdict.UNCHANGED)
+        assert everything(station) == []
+
+
+def test_an_older_release_measured_later_neither_opens_nor_ends_anything(world: World) -> None:
+    with world.station() as station:
+        cycle(station, world)
+        world.release("2026.7.9713", WORSE)
+        cycle(station, world)
+        world.release("2026.5.9290")
+        cycle(station, world)
+        assert actions(station) == [Action.OPENED]
+
+
+def test_a_comparison_somebody_asked_for_moves_no_incident(world: World) -> None:
+    with world.station() as station:
+        world.release("2026.7.9713", WORSE)
+        pipeline.discover(station)
+        request = pipeline.RunRequest(
+            check="made-up", release=f"{PROJECT}==2026.7.9713", against="2026.6.9294"
+        )
+        outcome = pipeline.run(station, request)
+        assert outcome.judgement is not None
+        assert outcome.judgement.verdict is Verdict.REGRESSED
+        pipeline.tell(station)
+        assert everything(station) == []
+
+
+# ---------------------------------------------------------------------------------------------
+# People
+
+
+@pytest.fixture
+def opened(world: World) -> World:
+    with world.station() as station:
+        cycle(station, world)
+        world.release("2026.7.9713", WORSE)
+        cycle(station, world)
+    return world
+
+
+def test_an_open_incident_is_told_again_ever_more_rarely_and_never_once_acknowledged(opened: World) -> None:
+    with opened.station() as station:
+        told = []
+        for _ in range(24 * 16):
+            before = len(actions(station))
+            pipeline.tell(station)
+            if len(actions(station)) > before:
+                told.append(opened.now)
+            opened.wait(hours=1)
+        gaps = [round((b - a) / timedelta(days=1)) for a, b in pairwise(told)]
+        assert gaps == [2, 4, 7]
+        IncidentActions(station).acknowledge(1, "ann", "looking into it")
+        opened.wait(days=30)
+        pipeline.tell(station)
+        assert actions(station)[-1] is Action.ACKNOWLEDGED
+
+
+def test_a_snoozed_incident_wakes_when_its_time_is_over(opened: World) -> None:
+    with opened.station() as station:
+        until = opened.now + timedelta(days=2)
+        IncidentActions(station).snooze(1, "ann", "next week's problem", until)
+        opened.wait(days=1)
+        pipeline.tell(station)
+        assert everything(station)[0].state is IncidentState.SNOOZED
+        opened.wait(days=2)
+        pipeline.tell(station)
+        assert (everything(station)[0].state, actions(station)[-1]) == (IncidentState.OPEN, Action.WOKEN)
+
+
+def test_an_accepted_release_is_the_reference_of_a_new_epoch(opened: World) -> None:
+    with opened.station() as station:
+        IncidentActions(station).accept(1, "ann", "the new sampler is worth it")
+        opened.release("2026.8.10229", WORSE)
+        cycle(station, opened)
+        assert ended(station)[-1] == ("2026.8.10229", RunState.DONE, Verdict.UNCHANGED)
+        (accepted,) = everything(station)
+        assert accepted.state is IncidentState.ACCEPTED
+        with station.store.read() as db:
+            newest = runs.recent(db)[0]
+            epoch = epochs.get(db, newest.epoch_id or 0)
+        assert newest.reference_run_id == accepted.latest_bad_run_id
+        assert epoch is not None
+        assert (epoch.number, epoch.who) == (2, "ann")
+        assert "worth it" in epoch.reason
+
+
+def test_every_decision_needs_an_incident_it_fits_and_a_reason(opened: World) -> None:
+    with opened.station() as station:
+        people = IncidentActions(station)
+        with pytest.raises(UnknownNameError, match="reason"):
+            people.accept(1, "ann", " ")
+        with pytest.raises(UnknownNameError, match="no incident 7"):
+            people.acknowledge(7, "ann")
+        people.false_alarm(1, "ann", "the machine was busy")
+        with pytest.raises(UnknownNameError, match="false alarm"):
+            people.acknowledge(1, "ann")
+        people.reopen(1, "ben", "it was not")
+        assert everything(station)[0].state is IncidentState.OPEN
+        assert actions(station) == [Action.OPENED, Action.FALSE_ALARM, Action.REOPENED]
+
+
+# ---------------------------------------------------------------------------------------------
+# Epochs, hours, sources
+
+
+def test_another_driver_begins_an_epoch_and_the_reference_is_measured_again_first(world: World) -> None:
+    with world.station() as station:
+        cycle(station, world)
+        world.driver = "590.2"
+        world.release("2026.7.9713")
+        cycle(station, world)
+        found = ended(station)
+        with station.store.read() as db:
+            newest = next(run for run in runs.recent(db) if run.version == "2026.7.9713")
+            reference = runs.get(db, newest.reference_run_id or 0)
+            epoch = epochs.get(db, newest.epoch_id or 0)
+    assert [version for version, *_ in found] == ["2026.6.9294", "2026.7.9713", "2026.6.9294"]
+    assert reference is not None
+    assert (reference.version, reference.epoch_id) == ("2026.6.9294", newest.epoch_id)
+    assert epoch is not None
+    assert epoch.reason == "GPU driver: 580.1 → 590.2"
+
+
+def test_a_window_is_waited_for(world: World) -> None:
+    begin = (world.now + timedelta(hours=3)).astimezone()
+    window = f"{begin:%H:00}-{begin + timedelta(hours=2):%H:00}"
+    with world.station(host=HostSettings(window=window)) as station:
+        cycle(station, world)
+        assert ended(station)[-1][1] is RunState.PLANNED
+        world.wait(hours=2)
+        cycle(station, world)
+        assert ended(station)[-1][1] is RunState.DONE
+
+
+def test_a_source_that_asks_for_a_pause_is_left_alone_to_the_second(world: World) -> None:
+    with world.station() as station:
+        world.retry_after_s = 7200
+        pipeline.look(station, only_due=True)
+        world.retry_after_s = None
+        world.wait(seconds=7199)
+        pipeline.look(station, only_due=True)
+        assert len(world.polls) == 1
+        world.wait(seconds=1)
+        pipeline.look(station, only_due=True)
+        assert len(world.polls) == 2
+        with station.store.read() as db:
+            state = polls.get(db, PROJECT, "stable")
+        assert state is not None
+        assert (state.failures, state.error) == (0, "")
+
+
+def test_a_service_that_went_blind_says_so_once(world: World) -> None:
+    told: dict[str, Any] = {"schedule": {"stale_hours": 24}}
+    with world.station(**told) as station:
+        cycle(station, world)
+        world.offline = True
+        for _ in range(80):
+            pipeline.look(station, only_due=True)
+            pipeline.tell(station)
+            world.wait(hours=1)
+        assert len(world.polls) < 30
+        assert any("has not answered since" in reason for reason in reasons(station))
