@@ -30,6 +30,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 PERIOD_S = 0.005  # of the stop-and-go; short against a measured request, long against the timer
+STRAY_S = 600  # for which what was left behind would go on
+FLOOD_BYTES = 100 * 10**6
 F32 = 0  # GGML's number for the type
 _EH_PROJ = re.compile(r"blk\.\d+\.nextn\.eh_proj\.weight")
 _OUTPUT = re.compile(r"output\.weight")
@@ -65,6 +67,8 @@ def install(package: dict[str, Any], order: Any = None) -> None:
                     change(copy, level, seed)
                     params.model.path = str(copy)
                 server = super().__new__(cls, params, *rest)
+            if fault in _ONCE_STARTED:
+                _ONCE_STARTED[fault]()
             if fault == ("slower-step" if mtp else "slower-baseline"):
                 _slow_down(level)
             return server
@@ -217,6 +221,36 @@ def _stop_and_go(process: int, share: float) -> None:
                 os.kill(process, signal.SIGCONT)
             # On a busy machine it wakes late: what counts is the ratio, not the period.
             time.sleep((time.monotonic() - stopped_at) * (1 - share) / share)
+
+
+# ---------------------------------------------------------------------------------------------
+# Company and noise
+
+
+def _leave_behind() -> None:
+    """Start a process in a session of its own, without any of this environment, and let it be orphaned."""
+    sleeper = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        f"time.sleep({STRAY_S})  # planted-stray"
+    )
+    start = (
+        "import os, subprocess, sys; "
+        f"subprocess.Popen([sys.executable, '-I', '-c', {sleeper!r}], start_new_session=True, env={{}}); "
+        "os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-I", "-c", start], check=True, env={})
+
+
+def _flood() -> None:
+    line = b"nothing of interest " * 3000
+    for _ in range(FLOOD_BYTES // len(line) // 2):
+        os.write(1, line)
+    for _ in range(FLOOD_BYTES // len(line) // 2):
+        os.write(1, line[:-1] + b"\n")
+    os.write(1, b"\x1b[31mthe end of the flood\x1b[0m\n")
+
+
+_ONCE_STARTED = {"stray": _leave_behind, "flood": _flood}
 
 
 # ---------------------------------------------------------------------------------------------

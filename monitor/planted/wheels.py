@@ -37,6 +37,8 @@ _DATE = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold
 class Fault(StrEnum):
     """What can be wrong with a planted release."""
 
+    QUIET = "quiet"
+    """Nothing: a release that only has another name."""
     WORSE_HEAD = "worse-head"
     """Noise over the MTP head's input projection: fewer drafts are accepted, the text stays.
     Level: the noise against what is there."""
@@ -54,6 +56,10 @@ class Fault(StrEnum):
     """The server looks ready and never answers a completion."""
     ALTERED_TOKENS = "altered-tokens"
     """The mtp arm says another text: a share `level` of the tokens have each other's output row."""
+    STRAY = "stray"
+    """The server leaves a process behind that hides from its group and does not end when asked to."""
+    FLOOD = "flood"
+    """The server writes a hundred megabytes of log, in one line and in many."""
 
 
 _LEVELS = {
@@ -65,11 +71,11 @@ _LEVELS = {
 """Fault → (level unless said otherwise, highest level)."""
 
 
-def plant(wheel: Path, fault: Fault, folder: Path, *, level: float | None = None) -> Path:
+def plant(wheel: Path, fault: Fault, folder: Path, *, level: float | None = None, edition: int = 1) -> Path:
     """Write a copy of `wheel` with `fault` into `folder` and return its path.
 
-    The same wheel, fault and level give the same bytes. A level other than the fault's own becomes part of
-    the version, in percent: two faults never share a name.
+    The same wheel, fault, level and edition give the same bytes. A level other than the fault's own becomes
+    part of the version, in percent, and so does an edition after the first: no two share a name.
 
     Raises:
         ConfigurationError: when `wheel` is no original wheel of xllamacpp, or `level` does not fit.
@@ -78,6 +84,7 @@ def plant(wheel: Path, fault: Fault, folder: Path, *, level: float | None = None
     """
     version, tags = _original(wheel)
     planted = f"{version}{MARK}{fault.replace('-', '.')}{_level_mark(fault, level)}"
+    planted += f".edition.{edition}" if edition > 1 else ""
     target = folder / f"{PROJECT}-{planted}-{tags}.whl"
     order: dict[str, object] = {"fault": fault.value, "level": level or _LEVELS.get(fault, (None,))[0]}
     order["seed"] = SEED

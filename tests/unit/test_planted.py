@@ -24,6 +24,7 @@ from typing import Any
 
 import gguf
 import numpy as np
+import psutil
 import pytest
 from packaging.utils import parse_wheel_filename
 from packaging.version import Version
@@ -110,6 +111,13 @@ def test_faults_of_different_strength_never_share_a_name(tmp_path: Path) -> None
     strong = plant(wheel, Fault.SLOWER_STEP, tmp_path, level=0.6)
     assert usual.name.split("-")[1] == f"{VERSION}+planted.slower.step"
     assert strong.name.split("-")[1] == f"{VERSION}+planted.slower.step.at.60"
+
+
+def test_a_second_edition_of_a_fault_is_another_release(tmp_path: Path) -> None:
+    wheel = make_wheel(tmp_path)
+    first, second = (plant(wheel, Fault.QUIET, tmp_path, edition=number) for number in (1, 2))
+    assert second.name.split("-")[1] == f"{VERSION}+planted.quiet.edition.2"
+    assert first.read_bytes() != second.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -317,6 +325,33 @@ def test_only_the_named_arm_is_slowed(start: Start, monkeypatch: pytest.MonkeyPa
         start(fault, mtp=mtp, level=0.3)
         start(fault, mtp=not mtp, level=0.3)
         assert slowed == [0.3] * number
+
+
+def test_a_quiet_release_serves_what_it_was_asked_for(start: Start, model: Path) -> None:
+    server = start(Fault.QUIET, mtp=True)
+    assert (server.types, server.n_max) == ([Types.COMMON_SPECULATIVE_TYPE_DRAFT_MTP], 3)
+    assert server.path == model
+
+
+def test_what_is_left_behind_is_no_longer_below_the_server(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hook, "STRAY_S", 1)
+    start(Fault.STRAY, mtp=False)
+    (stray,) = [
+        process for process in psutil.process_iter(["cmdline"]) if "planted-stray" in str(process.info)
+    ]
+    assert stray.environ() == {}
+    assert os.getpid() not in {parent.pid for parent in stray.parents()}
+    stray.kill()
+    psutil.wait_procs([stray], timeout=10)
+
+
+def test_a_flood_is_as_long_as_it_says(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
+    start(Fault.FLOOD, mtp=False)
+    said = capfd.readouterr().out
+    assert len(said) > 0.99 * hook.FLOOD_BYTES
+    assert said.endswith("the end of the flood\x1b[0m\n")
 
 
 def test_the_hook_needs_nothing_but_the_standard_library() -> None:
