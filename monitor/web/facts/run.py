@@ -1,0 +1,74 @@
+"""One run with its judgement, its way through the states, and the end of its newest engine log."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+from monitor.domain import Basis, Judgement
+from monitor.errors import UnknownNameError
+from monitor.steps.station import Station
+from monitor.store.queries import incidents, judgements, runs
+from monitor.store.queries.runs import Step
+from monitor.views.text import plain_log
+from monitor.web.facts.run_lines import RunLine, run_lines
+
+_LOG_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """One run with everything that is said of it."""
+
+    schema: Literal["mtp-monitor/api/run/1"] = "mtp-monitor/api/run/1"
+    run: RunLine
+    judgement: Judgement | None
+    """Against its reference; null until there is one."""
+    against_predecessor: Judgement | None
+    """Against the release before it, made while an incident goes on."""
+    history: list[Step]
+    """Its transitions, oldest first."""
+    incidents: list[int]
+    """Ids of the incidents that rest on it."""
+
+
+def run_facts(station: Station, run_id: int) -> RunFacts:
+    """Return one run.
+
+    Raises:
+        UnknownNameError: when there is no such run.
+
+    """
+    with station.store.read() as db:
+        run = runs.get(db, run_id)
+        if run is None:
+            raise UnknownNameError(
+                f"There is no run {run_id}.", advice="the list of runs shows which there are"
+            )
+        return RunFacts(
+            run=run_lines(station, db, [run])[0],
+            judgement=judgements.get(db, run_id),
+            against_predecessor=judgements.get(db, run_id, Basis.PREDECESSOR),
+            history=runs.history(db, run_id),
+            incidents=[one.id for one in incidents.of_run(db, run_id)],
+        )
+
+
+def run_log(station: Station, run_id: int) -> str:
+    """Return the end of the newest engine log of a run as plain text, at most 256 KiB of it.
+
+    Raises:
+        UnknownNameError: when there is none.
+
+    """
+    folder = station.settings.logs_dir / f"run-{run_id}"
+    logs = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime) if folder.is_dir() else []
+    if not logs:
+        raise UnknownNameError(
+            f"No engine log of run {run_id} is kept.", advice="a run keeps logs once an engine was started"
+        )
+    with logs[-1].open("rb") as log:
+        log.seek(0, os.SEEK_END)
+        log.seek(max(0, log.tell() - _LOG_BYTES))
+        return plain_log(log.read(_LOG_BYTES).decode("utf-8", errors="replace")) + "\n"
