@@ -27,13 +27,14 @@ from monitor.domain import (
     SampleSet,
     Tier,
     Verdict,
+    is_attached,
 )
 from monitor.errors import ArtifactChangedError, MonitorError, ProvisionError, UnknownNameError
 from monitor.judge.verdict import judge
 from monitor.steps import epochs, predecessor
 from monitor.steps import plan as planning
 from monitor.steps.borrow import borrowed
-from monitor.steps.confirm import Unconfirmable, confirm, unconfirmed
+from monitor.steps.confirm import Unconfirmable, confirm, confirm_alone, unconfirmed
 from monitor.steps.discover import Poll, discover, is_due, listing, measurable
 from monitor.steps.measure import Bench, Build, measure, screen_slots
 from monitor.steps.plan import RunRequest, plan_news
@@ -57,6 +58,7 @@ __all__ = [
     "cycle",
     "discover",
     "enqueue",
+    "is_work_due",
     "listing",
     "look",
     "measurable",
@@ -121,6 +123,11 @@ def work(station: Station, dispatcher: Dispatcher | None = None) -> int:
         return dispatcher.work(lambda queued: _work_off(station, queued))
 
 
+def is_work_due(station: Station) -> bool:
+    """Say whether a run may be begun now."""
+    return LocalDispatcher(station).next() is not None
+
+
 def tell(station: Station) -> None:
     """Announce what has ended, remind of what goes on, and deliver what is due."""
     announce(station)
@@ -131,6 +138,8 @@ def tell(station: Station) -> None:
         station.settings.destinations,
         allow_private_hosts=station.settings.allow_private_hosts,
         clock=station.clock,
+        host=station.host,
+        public_url=station.settings.web.public_url,
     )
 
 
@@ -243,11 +252,14 @@ def _reference(station: Station, request: RunRequest, artifact: Artifact, planne
     """Return the run to judge against, measuring it first where that is needed.
 
     By default it is the epoch's reference. In a new epoch (another driver or kernel) the last one is measured
-    again first. A named one that was never measured is measured now.
+    again first, unless it was attached. A named one that was never measured is measured now.
     """
     wanted = planning.reference_request(request, artifact)
     if wanted is None:
         old = epochs.to_measure_again(station, planned)
+        if old is not None and is_attached(artifact):
+            # It is gone. The driver is part of what is attached: a change of it is compared like others.
+            return old
         if old is not None:
             run(station, planning.again_in_new_epoch(old))
         return epochs.reference_of(station, planned)
@@ -343,6 +355,8 @@ def _confirm(bench: Bench, candidate: Build, reference: Run, suspicion: Judgemen
     stored, screened = _samples_of(station, reference), bench.stored(Subject.CANDIDATE, Role.SCREEN)
     if stored is None or screened is None:
         raise RuntimeError("a suspicion rests on stored sessions of both releases")
+    if is_attached(candidate.environment.artifact):
+        return confirm_alone(bench, candidate, stored, screened)
     full = replace(bench, tier=Tier.FULL)
     try:
         old = _old_build(full, reference)

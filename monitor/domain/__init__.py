@@ -4,7 +4,14 @@
 sizes in bytes, rates in tokens per second, dates are aware and in UTC.
 """
 
-from monitor.domain.attached import ATTACHED_ENGINES, SERVED, Fingerprint, is_attached, measures
+from monitor.domain.attached import (
+    ATTACHED_CHANNEL,
+    ATTACHED_ENGINES,
+    SERVED,
+    Fingerprint,
+    is_attached,
+    measures,
+)
 from monitor.domain.checks import Arm, Check, Expectation, ModelSpec, Prompt, Requirements, Tier, Workload
 from monitor.domain.incidents import (
     LIVE_STATES,
@@ -45,6 +52,7 @@ from monitor.domain.verdicts import (
 )
 
 __all__ = [
+    "ATTACHED_CHANNEL",
     "ATTACHED_ENGINES",
     "LIVE_STATES",
     "SERVED",

@@ -18,6 +18,8 @@ from monitor.domain.releases import Artifact, Package
 
 SCHEME = "attached:"
 """Address of an attached artifact: there is nothing to fetch."""
+ATTACHED_CHANNEL = "attached"
+"""The stream of an attached engine's releases, beside those that an index lists for the same project."""
 ATTACHED_ENGINES = ("endpoint", "command")
 """Engines of checks that measure what the owner runs; all others measure what the monitor installs."""
 SERVED = "served"

@@ -34,6 +34,11 @@ _METRIC_WORDS = {
 }
 
 
+ALTERNATED = "confirmed by alternating with the old release"
+IN_TURNS = "when old and new were measured in turns"
+"""How a suspicion is usually confirmed; whoever does it otherwise has to say so."""
+
+
 def first_measurement(summary: ArmSummary | None) -> str:
     """Return the sentence for a release that has nothing to be compared with."""
     if summary is None or summary.speedup is None:
@@ -69,7 +74,7 @@ def sentence(
         )
         text = f"{start}: {_moved(effects, Verdict.REGRESSED)}{_speedups(summaries)}"
         suffix = {
-            True: ", confirmed by alternating with the old release.",
+            True: f", {ALTERNATED}.",
             False: ".",
             None: ", not yet confirmed.",
         }
@@ -78,7 +83,7 @@ def sentence(
         return _inconclusive(signature, effects)
     start = ""
     if confirmed is False:
-        start = "A suspected loss did not come back when old and new were measured in turns. "
+        start = f"A suspected loss did not come back {IN_TURNS}. "
     if verdict is Verdict.IMPROVED:
         words = _SIGNATURE_WORDS[signature] if signature else "Better than before"
         return f"{start}{words}: {_moved(effects, Verdict.IMPROVED)}{_speedups(summaries)}."

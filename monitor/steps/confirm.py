@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from monitor.domain import Judgement, Role, SampleSet, Verdict
 from monitor.errors import EngineError
+from monitor.judge import headline
 from monitor.judge.verdict import judge
 from monitor.steps.measure import Bench, Build, confirm_slots, measure
 from monitor.store import Subject
@@ -42,6 +43,41 @@ def confirm(
         version = reference.header.version
         raise Unconfirmable(f"the reference {version} {error.reason} now") from error
     return found[-1]
+
+
+def confirm_alone(bench: Bench, candidate: Build, stored: SampleSet, screened: SampleSet) -> Judgement:
+    """Measure the candidate again against the stored reference, which an attached engine has replaced.
+
+    Fresh sessions rule out that a bad start of the servers was taken for a loss. What they cannot rule out is
+    that the machine has changed since the reference was measured, so the headline says how it was confirmed.
+
+    Raises:
+        EngineError: when the candidate does not answer; complete sessions are kept.
+
+    """
+    slots = [
+        slot for slot in confirm_slots(bench.policy().confirm_blocks_max) if slot.subject is Subject.CANDIDATE
+    ]
+    found: list[Judgement] = []
+
+    def decided(_: int) -> bool:
+        fresh = bench.stored(Subject.CANDIDATE, Role.CONFIRM)
+        if fresh is None:
+            raise RuntimeError("a block of a confirmation holds sessions of the candidate")
+        found.append(judge(stored, screened, confirm=(stored, fresh)))
+        return found[-1].verdict is not Verdict.INCONCLUSIVE
+
+    measure(bench, slots, (candidate,), decided)
+    text = found[-1].headline
+    for usual, here in _ALONE.items():
+        text = text.replace(usual, here)
+    return replace(found[-1], headline=text)
+
+
+_ALONE = {
+    headline.ALTERNATED: "confirmed by fresh sessions; what ran before could not be measured again",
+    headline.IN_TURNS: "in fresh sessions; what ran before could not be measured again",
+}
 
 
 def unconfirmed(suspicion: Judgement, obstacle: str) -> Judgement:

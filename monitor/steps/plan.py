@@ -7,7 +7,19 @@ from dataclasses import dataclass, replace
 
 from monitor import host as host_module
 from monitor.checks import loader
-from monitor.domain import Artifact, Check, Epoch, ReleaseState, RunState, SkipReason, Tier
+from monitor.domain import (
+    ATTACHED_CHANNEL,
+    ATTACHED_ENGINES,
+    Artifact,
+    Check,
+    Epoch,
+    ReleaseState,
+    RunState,
+    SkipReason,
+    Tier,
+    is_attached,
+    measures,
+)
 from monitor.errors import HostError, UnknownNameError
 from monitor.settings_tables import SourceSettings
 from monitor.steps import epochs
@@ -137,7 +149,19 @@ def plan(
 
     A finished run of a lower tier does not count for a full one. With `queued` the run stands in the queue,
     unless it has ended.
+
+    Raises:
+        UnknownNameError: when the check measures what the owner runs and the release is to be installed, or
+            the other way round: the numbers of one would be told of the other.
+
     """
+    if not measures(check, artifact):
+        what = "what runs there, in attached servers" if is_attached(artifact) else "an install"
+        raise UnknownNameError(
+            f"The check {check.id} (engine {check.engine}) cannot measure {artifact.project} "
+            f"{artifact.version}: that is {what}.",
+            advice=f"engines {' and '.join(ATTACHED_ENGINES)} are for attached sources, others for installs",
+        )
     epoch = epochs.current(station, check, artifact.project)
     now = station.clock()
     with station.store.write() as db:
@@ -167,7 +191,7 @@ def plan(
             host=station.host,
             tier=request.tier,
             requested_by=request.requested_by,
-            channel=request.channel,
+            channel=ATTACHED_CHANNEL if is_attached(artifact) else request.channel,
             epoch_id=epoch.id,
             against=request.against,
             confirm=request.confirm,
@@ -279,6 +303,8 @@ def _plan_release(station: Station, item: Settled, channel: str) -> list[Run]:
             check = runnable_check(station, check_id, artifact.project)
         except (HostError, UnknownNameError) as error:
             refusals.append(error.what)
+            continue
+        if not measures(check, artifact):  # a project may be both followed and attached
             continue
         request = RunRequest(
             check=check.id,

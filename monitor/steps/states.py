@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from sqlmodel import Session as Db
 
 from monitor.domain import Environment, Role, RunState
-from monitor.errors import EngineError, MonitorError, ProvisionError
+from monitor.errors import AttachedChangedError, EngineError, MonitorError, ProvisionError
 from monitor.steps.station import Station
-from monitor.store.queries import runs, sessions
+from monitor.store.queries import releases, runs, sessions
 from monitor.store.queries.runs import Run
 
 INSTALL, ENGINE, MONITOR = "install", "engine", "monitor"
@@ -20,7 +20,10 @@ INSTALL, ENGINE, MONITOR = "install", "engine", "monitor"
 
 @contextmanager
 def ending_as_told(station: Station, planned: Run) -> Iterator[None]:
-    """Leave the run in the state its end deserves: the release's fault is `failed`, ours is `interrupted`."""
+    """Leave the run in the state its end deserves: the release's fault is `failed`, ours is `interrupted`.
+
+    It is `cancelled` when what was attached is no longer what was to be measured.
+    """
     try:
         yield
     except (ProvisionError, EngineError) as error:
@@ -28,6 +31,12 @@ def ending_as_told(station: Station, planned: Run) -> Iterator[None]:
         if isinstance(error, ProvisionError):
             stage, reason = INSTALL, "does not install"
         _end(station, planned, RunState.FAILED, f"{reason}: {error}", stage=stage, permanent=error.permanent)
+    except AttachedChangedError as error:
+        # What ran is gone, so there is nothing to try again, until somebody brings it back.
+        _end(station, planned, RunState.CANCELLED, error.what, permanent=True)
+        with station.store.write() as db:
+            releases.forget_decision(db, planned.project, planned.version, planned.channel)
+        raise
     except BaseException as error:
         what = error.what if isinstance(error, MonitorError) else type(error).__name__
         _end(station, planned, RunState.INTERRUPTED, what, permanent=False)

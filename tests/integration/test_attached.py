@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from monitor import pipeline
-from monitor.domain import Arm, Artifact, ReleaseState, Role, RunState, SkipReason, is_attached
-from monitor.errors import AttachedChangedError, SourceError
+from monitor.domain import Arm, Artifact, ReleaseState, Role, RunState, SkipReason, Verdict, is_attached
+from monitor.errors import AttachedChangedError, SourceError, UnknownNameError
 from monitor.pipeline import RunOutcome, RunRequest, Station
 from monitor.settings import Settings
 from monitor.steps import provision, station
 from monitor.store import Subject
-from monitor.store.queries import environments, sessions
+from monitor.store.queries import environments, queue, runs, sessions
+from monitor.store.queries.runs import Run
 from tests.standins.index import IndexServer
 from tests.standins.owner import SERVER, Owner
 from tests.standins.wheels import wheel
@@ -43,7 +45,8 @@ def current(station: Station) -> Artifact:
     (poll,) = pipeline.discover(station)
     assert poll.error is None, poll.error
     (row,) = [row for row in pipeline.listing(station) if row.release.artifacts]
-    assert (row.state, row.release.channel) == (ReleaseState.AGED, "attached")
+    assert row.state in {ReleaseState.AGED, ReleaseState.PLANNED}
+    assert row.release.channel == "attached"
     return row.release.artifacts[0]
 
 
@@ -56,6 +59,11 @@ def refused(station: Station) -> SourceError:
 def run(station: Station, artifact: Artifact) -> RunOutcome:
     release = f"{artifact.project}=={artifact.version}"
     return pipeline.run(station, RunRequest(check="mine", release=release, confirm=False))
+
+
+def waiting(station: Station) -> list[Run]:
+    with station.store.read() as db:
+        return queue.waiting(db, station.host.machine_id)
 
 
 def test_servers_that_run_already_are_measured_and_an_upgrade_is_a_release_of_its_own(owner: Owner) -> None:
@@ -151,8 +159,56 @@ def test_an_upgrade_inside_a_measurement_leaves_nothing_that_is_half_old(owner: 
             run(opened_station, first)
         with opened_station.store.read() as db:
             stored = sessions.load(db, 1, Subject.CANDIDATE, Role.SCREEN)
+            cut = runs.get(db, 1)
         assert stored is not None
         assert len(stored.sessions) == 1
+        assert cut is not None
+        assert (cut.state, cut.channel) == (RunState.CANCELLED, "attached")
+
+
+def test_what_was_called_off_is_measured_after_all_when_it_comes_back(owner: Owner) -> None:
+    with opened(owner) as station:
+        pipeline.look(station)
+        (planned,) = waiting(station)
+        owner.start("b9400-bbbbbbb")
+        pipeline.look(station)
+        (newer,) = waiting(station)
+        assert newer.version.startswith("9400+")
+        owner.start("b9300-aaaaaaa")
+        pipeline.look(station)
+        (again,) = waiting(station)
+        assert again.version == planned.version
+        assert pipeline.work(station) == 1
+        assert waiting(station) == []
+        assert run(station, current(station)).reused
+
+
+def test_a_loss_is_confirmed_by_fresh_sessions_alone_and_says_so(owner: Owner) -> None:
+    with opened(owner) as station:
+        run(station, current(station))
+        owner.start("b9400-bbbbbbb", drafts=False)
+        artifact = current(station)
+        release = f"llama.cpp=={artifact.version}"
+        outcome = pipeline.run(station, RunRequest(check="mine", release=release))
+        assert outcome.run.state is RunState.DONE
+        assert outcome.judgement is not None
+        assert (outcome.judgement.verdict, outcome.judgement.confirmed) == (Verdict.REGRESSED, True)
+        assert "what ran before could not be measured again" in outcome.judgement.headline
+        assert "alternating" not in outcome.judgement.headline
+        with station.store.read() as db:
+            fresh = sessions.load(db, outcome.run.id, Subject.CANDIDATE, Role.CONFIRM)
+            assert sessions.load(db, outcome.run.id, Subject.REFERENCE, Role.CONFIRM) is None
+        assert fresh is not None
+
+
+def test_after_a_change_of_the_machine_it_is_compared_with_what_ran_before_that(owner: Owner) -> None:
+    with opened(owner) as station:
+        first = run(station, current(station))
+        station.host = replace(station.host, kernel="another")
+        owner.start("b9400-bbbbbbb")
+        second = run(station, current(station))
+        assert second.run.epoch_id != first.run.epoch_id
+        assert second.run.reference_run_id == first.run.id
 
 
 def test_servers_that_end_inside_a_measurement_are_not_held_against_the_release(owner: Owner) -> None:
@@ -232,3 +288,7 @@ def test_what_is_attached_and_what_an_index_lists_are_streams_of_their_own(owner
                 if row.release.channel == "attached" and row.release.artifacts
             ]
             assert provision.provision(station, running).artifact == running
+            # Its numbers would be those of the owner's servers, told of a release that was never started.
+            with pytest.raises(UnknownNameError, match="cannot measure"):
+                pipeline.run(station, RunRequest(check="mine", release="llama.cpp==9200"))
+            assert [item.version for item in pipeline.plan_news(station)] == [running.version]

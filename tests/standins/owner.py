@@ -53,14 +53,24 @@ class Owner:
         self._servers: list[subprocess.Popen[bytes]] = []
         self.start(build)
 
-    def start(self, build: str, model: str = "/models/one.gguf", *, behind: str | None = None) -> None:
-        """Start both servers anew; `behind` is the build of the one that drafts, where it is another."""
+    def start(
+        self,
+        build: str,
+        model: str = "/models/one.gguf",
+        *,
+        behind: str | None = None,
+        drafts: bool = True,
+    ) -> None:
+        """Start both servers anew.
+
+        `behind` is the build of the one that should draft, where it is another; without `drafts` it does not.
+        """
         self.stop()
         for fault, port in self.ports.items():
             own = behind if behind and fault == "none" else build
             self._servers.append(
                 subprocess.Popen(
-                    [sys.executable, SERVER, fault, str(port), own, model],
+                    [sys.executable, SERVER, fault if drafts else "does-not-draft", str(port), own, model],
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                 )
