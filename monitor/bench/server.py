@@ -53,6 +53,11 @@ class Server:
             raise RuntimeError("the server is not ready")
         return self._address
 
+    @property
+    def pid(self) -> int | None:
+        """Return the id of the engine's first process, None for an engine that runs already."""
+        return self._process.pid if self._process is not None else None
+
     async def wait_until_ready(self) -> None:
         """Wait until it answers, and note how long that took since the start.
 

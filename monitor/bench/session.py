@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from monitor.bench import probe
+from monitor.bench import load, probe
 from monitor.bench.client import record
 from monitor.bench.counters import Counts, read_counts
 from monitor.bench.server import Server, cannot_prepare, free_port
@@ -135,6 +135,7 @@ class _Work:
             await self._ask(wave)
         self._cached_tokens = 0
         before = await self._counts()
+        load_before = load.read(self._server.pid)
         added: Counts | None = None
         asked_again = 0
         asked = [_Question(prompt, repeat) for repeat in range(self._check.repeats) for prompt in prompts]
@@ -154,6 +155,7 @@ class _Work:
                 sample = self._sample(question, answer, completion, counted if len(wave) == 1 else None)
                 self.samples.append(sample)
                 self._on_sample(sample)
+        load_after = load.read(self._server.pid)
         return {
             **self._dialect.effective(documents),
             **self._server.engine.facts(self._setup),
@@ -161,6 +163,7 @@ class _Work:
             "cached_prompt_tokens": self._cached_tokens,
             **_counter_facts(added),
             "counter.asked_again": asked_again,
+            **_load_facts(load_before, load_after),
         }
 
     async def _ask(self, wave: Sequence[_Question]) -> list[tuple[Answer, Completion]]:
@@ -275,6 +278,11 @@ def _counter_facts(total: Counts | None) -> dict[str, Any]:
         "counter.accepted": total.accepted,
         **places,
     }
+
+
+def _load_facts(before: load.Usage | None, after: load.Usage | None) -> dict[str, Any]:
+    others = after.others_since(before) if before is not None and after is not None else None
+    return {} if others is None else {load.FACT: round(others, 3)}
 
 
 @contextmanager

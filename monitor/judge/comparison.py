@@ -11,7 +11,7 @@ from statistics import fmean
 
 from monitor.domain import Arm, Metric, Session
 from monitor.judge import counts, statistics
-from monitor.judge.metrics import PromptKey, Table, session_means, weighted_mean
+from monitor.judge.metrics import CELL_VALUES, PromptKey, Table, session_means, weighted_mean
 from monitor.judge.policy import JudgingPolicy
 from monitor.judge.statistics import Estimate, Prior
 
@@ -134,6 +134,15 @@ class Comparison:
             return None
         mean = fmean(values.values())
         return mean if metric is Metric.ACCEPTANCE_RATE else math.exp(mean)
+
+    def is_disturbed(self, metric: Metric) -> bool:
+        """Say whether a metric rests on times of an arm during which other work took the host."""
+        if metric in counts.COUNTED:
+            return False
+        busy = self.reference.busy_arms | self.candidate.busy_arms
+        if metric is Metric.SPEEDUP:
+            return bool(busy)
+        return (CELL_VALUES[metric][0] if metric in CELL_VALUES else Arm.MTP) in busy
 
     def drafts_alike(self) -> bool:
         """Say whether both releases draft equally many tokens a step, within the policy's tolerance."""

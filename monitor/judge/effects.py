@@ -79,6 +79,8 @@ def effect(comparison: Comparison, metric: Metric, workload: str, level: float) 
     if estimate is None:
         return _unmeasured(metric, workload, gates=gates, floor=floor, reference=old, candidate=new)
     verdict, note = _row_verdict(estimate, metric, floor, comparison.policy, level, exact=exact)
+    if verdict is not Verdict.INCONCLUSIVE and comparison.is_disturbed(metric):
+        verdict, note = Verdict.INCONCLUSIVE, "the host was busy with other work"
     linear = metric is Metric.ACCEPTANCE_RATE
     groups = [list(comparison.values(table, metric, prompts).values()) for table in sides]
     outliers = not exact and metric is not Metric.SPEEDUP and statistics.has_outliers(*groups)

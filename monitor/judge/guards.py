@@ -14,7 +14,7 @@ from typing import Any
 
 from monitor.domain import Arm, Guard, Header, Sample, SampleSet, Verdict
 from monitor.judge import counts
-from monitor.judge.metrics import Cell, PromptKey, Table, tokens_after_first
+from monitor.judge.metrics import Cell, PromptKey, Table, others_share, tokens_after_first
 from monitor.judge.policy import JudgingPolicy
 
 _SHOWN = 3  # examples named in a detail
@@ -33,6 +33,7 @@ def check_side(side: Side, policy: JudgingPolicy) -> list[Guard]:
     """Return the guards that one release's measurement must pass by itself."""
     return [
         _sessions(side),
+        _busy(side, policy),
         _usable(side, policy),
         _count_sanity(side),
         _engine_counters(side),
@@ -75,6 +76,26 @@ def _sessions(side: Side) -> Guard:
     dropped = [f"session {number} lacks prompts and was left out" for number in table.dropped]
     fine = ", ".join(f"{len(table.of(arm))} {arm}" for arm in Arm)
     return _guard(f"sessions of the {side.name}", dropped, f"{fine}, all complete", outcome=None)
+
+
+def _busy(side: Side, policy: JudgingPolicy) -> Guard:
+    """Tell of sessions during which other work took the host, so that their times are not the release's."""
+    name, table = f"busy host ({side.name})", side.table
+    shares = {s.session: others_share(s) for s in side.samples.sessions}
+    found = [
+        f"session {number}: other work took {100 * shares[number]:.0f} % of the CPUs; it was left out"
+        for number in table.disturbed
+    ]
+    if not table.busy_arms:
+        worst = max((shares[s.session] for s in table.sessions if s.session in shares), default=0.0)
+        return _guard(name, found, f"other work took at most {100 * worst:.0f} % of the CPUs", outcome=None)
+    for arm in sorted(table.busy_arms):
+        least = min(shares[s.session] for s in table.of(arm))
+        found.append(
+            f"other work took {100 * least:.0f} % of the CPUs or more in every {arm} session "
+            f"(allowed {100 * policy.busy_limit:.0f} %), so its times decide nothing"
+        )
+    return _guard(name, found, "", outcome=Verdict.INCONCLUSIVE)
 
 
 def _usable(side: Side, policy: JudgingPolicy) -> Guard:
@@ -292,7 +313,16 @@ def _configuration(old: SampleSet, new: SampleSet) -> Guard:
     return _guard("effective configuration", found, "the same", outcome=None)
 
 
-_MEASURED_FACTS = ("counter.", "build", "version", "model_path", "set.model.path", "set.port", "missing")
+_MEASURED_FACTS = (
+    "counter.",
+    "load.",
+    "build",
+    "version",
+    "model_path",
+    "set.model.path",
+    "set.port",
+    "missing",
+)
 """Beginnings of facts that differ from start to start or are the release itself."""
 
 

@@ -52,6 +52,10 @@ class Table:
     cells: Mapping[int, Mapping[PromptKey, Cell]]
     dropped: tuple[int, ...]
     """Sessions left out because prompts are missing in them."""
+    disturbed: tuple[int, ...] = ()
+    """Sessions left out because other work took too much of the host; the arm has quiet ones beside them."""
+    busy_arms: frozenset[Arm] = frozenset()
+    """Arms that have only disturbed sessions: their counts are kept, their times say nothing."""
 
     def of(self, arm: Arm) -> tuple[Session, ...]:
         """Return the sessions of one arm in the order they were run."""
@@ -63,8 +67,11 @@ class Table:
         return frozenset.intersection(*own) if own else frozenset()
 
 
-def tabulate(sample_set: SampleSet, min_rate_tokens: int) -> Table:
-    """Arrange a sample file by session and prompt; sessions with missing prompts are left out."""
+def tabulate(sample_set: SampleSet, min_rate_tokens: int, *, busy_limit: float = 1.0) -> Table:
+    """Arrange a sample file by session and prompt; sessions that lack prompts are left out.
+
+    So are those during which other work took more than `busy_limit` of the host's CPUs.
+    """
     by_cell: dict[int, dict[PromptKey, list[Sample]]] = defaultdict(lambda: defaultdict(list))
     for sample in sample_set.samples:
         by_cell[sample.session][(sample.workload, sample.prompt)].append(sample)
@@ -74,11 +81,22 @@ def tabulate(sample_set: SampleSet, min_rate_tokens: int) -> Table:
         asked[session.arm] |= set(by_cell[session.session])
     complete = [s for s in sessions if by_cell[s.session] and set(by_cell[s.session]) == asked[s.arm]]
     dropped = tuple(s.session for s in sessions if s not in complete)
+    disturbed = {s.session for s in complete if others_share(s) > busy_limit}
+    quiet_arms = {s.arm for s in complete if s.session not in disturbed}
+    busy_arms = frozenset(s.arm for s in complete) - quiet_arms
+    left_out = tuple(s.session for s in complete if s.session in disturbed and s.arm in quiet_arms)
+    complete = [s for s in complete if s.session not in left_out]
     cells = {
         s.session: {key: _cell(samples, min_rate_tokens) for key, samples in by_cell[s.session].items()}
         for s in complete
     }
-    return Table(sessions=tuple(complete), cells=cells, dropped=dropped)
+    return Table(tuple(complete), cells, dropped, left_out, busy_arms)
+
+
+def others_share(session: Session) -> float:
+    """Return the share of the host's CPUs that other work took during a session; 0 where it is not known."""
+    share = (session.effective or {}).get("load.others")
+    return float(share) if isinstance(share, int | float) else 0.0
 
 
 def _sessions(sample_set: SampleSet) -> list[Session]:

@@ -48,6 +48,8 @@ class JudgingPolicy:
     doubt_level: float = 0.95
     """Sessions that scatter more than this quantile of what the calibration allows are judged by their own
     scatter alone: the machine is not what it was when it was calibrated."""
+    busy_limit: float = 0.25
+    """Share of the CPUs that other work may take during a session; beyond it, its times are left out."""
     server_rate_tolerance: float = 0.02
     """Largest allowed gap between the client's decode rate and the server's own."""
     min_rate_tokens: int = 16

@@ -120,7 +120,7 @@ def _compare(
 ) -> _Finding:
     """Compare one pair; rows that `screened` has decided as harmless need no second decision."""
     sides = [
-        Side(name, samples, tabulate(samples, policy.min_rate_tokens))
+        Side(name, samples, tabulate(samples, policy.min_rate_tokens, busy_limit=policy.busy_limit))
         for name, samples in zip(names, (reference, candidate), strict=True)
     ]
     old, new = sides[0].table, sides[1].table
@@ -188,7 +188,7 @@ def _decide(
     drafts, drafted = signatures.drafts(comparison.candidate), signatures.drafts(comparison.reference)
     moves = Moves.of(rows)
     pattern = signatures.name_pattern(comparison, moves)
-    limit = _missed_limit(figures, comparison.policy)
+    limit = _missed_limit(comparison.candidate, figures, comparison.policy)
     undecided = any(_is_open(row) for row in rows)
     rules: tuple[tuple[bool, Verdict, Signature | None], ...] = (
         (_invalid(tripped), Verdict.INVALID, Signature.HARNESS_DRIFT),
@@ -227,11 +227,13 @@ def _moved_text(reference: SampleSet, candidate: SampleSet, equality: Lossless) 
     )
 
 
-def _missed_limit(figures: tuple[ArmSummary, ...], policy: JudgingPolicy) -> str:
+def _missed_limit(table: Table, figures: tuple[ArmSummary, ...], policy: JudgingPolicy) -> str:
     overall = figures[0]
     rate, limit = overall.acceptance_rate, policy.min_acceptance
     if rate is not None and limit is not None and rate < limit:
         return headline.below_limit("The acceptance rate", rate, limit)
+    if table.busy_arms:
+        return ""
     # The whole interval must lie below: one noisy session alarms nobody.
     high, least = overall.speedup_high, policy.min_speedup
     if high is not None and least is not None and overall.speedup is not None and high < least:
@@ -243,12 +245,12 @@ def _missed_limit(figures: tuple[ArmSummary, ...], policy: JudgingPolicy) -> str
 
 
 def _first(candidate: SampleSet, policy: JudgingPolicy) -> Judgement:
-    table = tabulate(candidate, policy.min_rate_tokens)
+    table = tabulate(candidate, policy.min_rate_tokens, busy_limit=policy.busy_limit)
     tripped = tuple(guards.check_side(Side("candidate", candidate, table), policy))
     speedup_noise = calibration.priors((candidate.header,), policy).get(Metric.SPEEDUP)
     figures = summary.summarise(table, comparable_prompts((table,)), policy.level_unchanged, speedup_noise)
     equality = lossless.lossless(candidate, exact_expected=policy.lossless_exact)
-    limit = _missed_limit(figures, policy)
+    limit = _missed_limit(table, figures, policy)
     if _invalid(tripped):
         verdict, signature, words = Verdict.INVALID, Signature.HARNESS_DRIFT, headline.untrusted(tripped)
     elif not signatures.drafts(table):
@@ -289,7 +291,9 @@ def _host_shift(
     """Blame the host when the old release, measured again, moved the way the new one seemed to."""
     if screen.verdict is not Verdict.REGRESSED or fresh.verdict is Verdict.REGRESSED:
         return fresh
-    tables: list[Table] = [tabulate(samples, policy.min_rate_tokens) for samples in (stored, again)]
+    tables: list[Table] = [
+        tabulate(samples, policy.min_rate_tokens, busy_limit=policy.busy_limit) for samples in (stored, again)
+    ]
     drift = Comparison(
         reference=tables[0],
         candidate=tables[1],

@@ -127,3 +127,51 @@ def test_a_changed_configuration_is_told_without_a_verdict() -> None:
     assert guard.tripped
     assert "flash_attention: on → off" in guard.detail
     assert found.verdict is Verdict.UNCHANGED
+
+
+# --- a host that does other work -----------------------------------------------------------------
+
+
+def busy(samples: SampleSet, *numbers: int) -> SampleSet:
+    """Return a copy in which other work took half of the host during these sessions."""
+    sessions = tuple(
+        replace(s, effective={"load.others": 0.5 if s.session in numbers else 0.02}) for s in samples.sessions
+    )
+    return SampleSet(samples.header, sessions, samples.samples)
+
+
+def test_times_of_a_busy_host_decide_nothing_and_counts_stay_decided() -> None:
+    slow = measure(replace(GOOD, step_time_s=0.05), start=LATER, seed=2)
+    worse = measure(replace(GOOD, step_time_s=0.05, accepted_share=0.5), start=LATER, seed=2)
+    everywhere = [session.session for session in slow.sessions]
+
+    assert judge(measure(GOOD), slow).verdict is Verdict.REGRESSED
+    found = judge(measure(GOOD), busy(slow, *everywhere))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "busy host (candidate)" in tripped(found)
+    found = judge(measure(GOOD), busy(worse, *everywhere))
+    assert (found.verdict, found.signature) == (Verdict.REGRESSED, Signature.ACCEPTANCE_DROP)
+
+
+def test_a_session_that_other_work_disturbed_is_left_out_when_quiet_ones_remain() -> None:
+    quiet, disturbed = measure(GOOD), busy(measure(GOOD, start=LATER, seed=2), 0, 1)
+    slowed = SampleSet(
+        disturbed.header,
+        disturbed.sessions,
+        tuple(
+            replace(s, decode_s=9.0, server_decode_tps=None) if s.session < 2 else s
+            for s in disturbed.samples
+        ),
+    )
+
+    found = judge(quiet, slowed)
+
+    assert found.verdict is Verdict.UNCHANGED
+    assert "busy host (candidate)" in tripped(found)
+
+
+def test_a_speedup_measured_on_a_busy_host_alarms_nobody() -> None:
+    few = replace(GOOD, header={"judging": {"min_speedup": 3.0}})
+
+    assert judge(None, measure(few)).verdict is Verdict.REGRESSED
+    assert judge(None, busy(measure(few), *range(8))).verdict is Verdict.UNCHANGED
