@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +13,10 @@ from typing import Any
 import pytest
 from packaging.version import Version
 
+from monitor import resources
 from monitor import settings as configuration
 from monitor.checks.digest import digest_of
+from monitor.checks.loader import load_checks
 from monitor.checks.models import models_of
 from monitor.domain import Arm, Fingerprint, ModelSpec, Package, ReleaseState, is_attached, measures
 from monitor.engines import engine_for
@@ -274,3 +278,26 @@ def test_a_command_that_hangs_is_ended_at_its_deadline_with_all_it_started(scrip
     code, _, _ = shell(script, deadline_s=1.0)
     assert code in {None, 0}
     assert time.monotonic() - begun < 20
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+
+def test_the_examples_of_the_page_are_read_as_they_stand(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "attach.md"
+    blocks = re.findall(r"```toml\n# (\S+)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    folder = tmp_path / "checks"
+    (folder / "workloads").mkdir(parents=True)
+    shutil.copy(resources.resource_dir("checks") / "workloads" / "code.jsonl", folder / "workloads")
+    engines = []
+    for name, text in blocks:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        if name == "mtp-monitor.toml":
+            loaded = configuration.load(tmp_path / name)
+            (source,) = loaded.sources
+            (check,) = (load_checks(loaded.check_dirs)[name] for name in loaded.checks_of(source.project))
+            assert (source.kind, source.project in check.projects) == ("attached", True)
+            engines.append(check.engine)
+            for arm in Arm:
+                engine_for(check.engine).launch(replace(setup(arm), check=check))
+    assert engines == ["endpoint", "command"]
