@@ -8,10 +8,12 @@ and in order: its engine first.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -29,11 +31,12 @@ from monitor.web.app import create_app
 
 log = logging.getLogger("mtp-monitor")
 
-_TICK_S = 15.0
+_TICK_S = 5.0
 """The queue is looked at this often even when nobody woke the main thread: an hour may have come."""
-_DELIVER_S = 5.0
-_LOOK_S = 30.0
+_DELIVER_S = 3.0
+_LOOK_S = 3.0
 """Which sources are due is looked up this often; how often each is asked is `schedule.poll_minutes`."""
+_NOTE_S = 30.0
 _MISFIRE_GRACE_S = 3600
 _KILLED = 128
 
@@ -51,6 +54,7 @@ class Daemon:
         self._pages = pages
         self._wake = threading.Event()
         self._stopping = False
+        self._noted: dict[str, float] = {}
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; the second one ends the process at once.
@@ -75,7 +79,7 @@ class Daemon:
                     duty.enter_context(self._ticking())
                 while not self._stopping:
                     if self._schedule:
-                        self._round("work", lambda: pipeline.work(self._station))
+                        self._work()
                     self._wake.wait(_TICK_S)
                     self._wake.clear()
             except Stop:
@@ -109,6 +113,13 @@ class Daemon:
         finally:
             scheduler.shutdown(wait=True)
 
+    def _work(self) -> None:
+        if pipeline.is_work_due(self._station):
+            self._noted.pop("work", None)  # it may take hours, and whoever looks shall see since when
+            self._round("work", lambda: pipeline.work(self._station))
+        else:
+            self._round("work", lambda: None)
+
     def _look(self) -> None:
         self._round("poll", lambda: pipeline.look(self._station, only_due=True))
         self._wake.set()
@@ -117,16 +128,28 @@ class Daemon:
         self._round("deliver", lambda: pipeline.tell(self._station))
 
     def _round(self, part: str, do: Callable[[], object]) -> None:
-        """Do one round of a part of the service, and note that it was done: silence is no health."""
-        station = self._station
+        """Do one round of a part of the service, and note that it was done: silence is no health.
+
+        Quiet rounds are noted now and then only, so that an idle service leaves the disk alone.
+        """
+        station, noted = self._station, self._is_note_due(part)
         try:
-            with station.store.write() as db:
-                beats.begin(db, part, pid=os.getpid(), now=station.clock())
+            if noted:
+                with station.store.write() as db:
+                    beats.begin(db, part, pid=os.getpid(), now=station.clock())
             error = self._outcome(part, do)
-            with station.store.write() as db:
-                beats.end(db, part, error=error, now=station.clock())
+            if noted or error:
+                with station.store.write() as db:
+                    beats.end(db, part, error=error, pid=os.getpid(), now=station.clock())
         except MonitorError as error:  # the store itself: nothing can be noted, the next round tries again
             log.critical("%s: %s", part, error)
+
+    def _is_note_due(self, part: str) -> bool:
+        now_s = time.monotonic()
+        if now_s - self._noted.get(part, -math.inf) < _NOTE_S:
+            return False
+        self._noted[part] = now_s
+        return True
 
     @staticmethod
     def _outcome(part: str, do: Callable[[], object]) -> str:
@@ -165,6 +188,18 @@ class Daemon:
 
 # ---------------------------------------------------------------------------------------------
 # Pages
+
+
+@contextmanager
+def pages(station: Station) -> Iterator[str]:
+    """Serve the pages of a station from a thread, and yield their address.
+
+    Raises:
+        HostError: when the port is taken.
+
+    """
+    with _listening(station) as listening, _serving(station, listening):
+        yield _address(listening)
 
 
 @contextmanager

@@ -1,34 +1,53 @@
 """The whole job on real releases, here: no GPU, no configuration, a few minutes.
 
 It uses the CPU packaging of llama.cpp, whose wheels hold the real server, and a synthetic model with a real
-MTP head. The regression at the end is planted, and called so everywhere.
+MTP head. The regression at the end is planted, and called so everywhere. People are told of it as of a real
+one: by a signed webhook, to a receiver that this process runs on loopback.
 """
 
 from __future__ import annotations
 
+import base64
+import secrets
+import threading
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 from packaging.version import Version
+from pydantic import SecretStr
+from standardwebhooks import Webhook
+from standardwebhooks.webhooks import WebhookVerificationError
 
 from monitor import pipeline
-from monitor.domain import Artifact, Judgement, ModelSpec, ReleaseState
+from monitor.domain import (
+    LIVE_STATES,
+    Artifact,
+    DeliveryState,
+    Incident,
+    Judgement,
+    ModelSpec,
+    ReleaseState,
+)
 from monitor.errors import MonitorError, ProvisionError, SourceError
 from monitor.pipeline import RunOutcome, RunRequest, Station
 from monitor.planted.names import is_planted
 from monitor.planted.wheels import Fault, plant
 from monitor.releases.policy import Decision
 from monitor.settings import Settings
-from monitor.settings_tables import SourceSettings
+from monitor.settings_tables import DestinationSettings, SourceSettings, WebSettings
 from monitor.steps import plan, provision
 from monitor.steps.publish import release_line
+from monitor.store.queries import incidents, outbox, runs
 from monitor.views.models import ReleaseLine
 
 PROJECT = "xllamacpp"
 CHECK = "synthetic-qwen35-cpu"
 _MAX_WHEEL_BYTES = 512 * 2**20
 _DOWNLOAD_S = 900.0
+_MAX_MESSAGE_BYTES = 2**20
 
 
 class Audience(Protocol):
@@ -55,12 +74,24 @@ class Demonstration:
     report: Path
 
 
-def settings_for(state: Path) -> Settings:
-    """Return the demo's configuration: one project, with a folder for planted wheels beside its index."""
+def settings_for(state: Path, receiver: LoopbackReceiver) -> Settings:
+    """Return the demo's configuration: one project, with a folder for planted wheels, and one destination."""
     planted = planted_folder(state)
     planted.mkdir(parents=True, exist_ok=True)
-    source = SourceSettings(project=PROJECT, find_links=(str(planted),), settle_minutes=0)
-    return Settings(state=state, sources=(source,))
+    return Settings(
+        state=state,
+        sources=(SourceSettings(project=PROJECT, find_links=(str(planted),), settle_minutes=0),),
+        destinations=(
+            DestinationSettings(
+                name="loopback",
+                kind="webhook",
+                url=SecretStr(receiver.url),
+                secret=SecretStr(receiver.secret),
+            ),
+        ),
+        allow_private_hosts=(receiver.host,),
+        web=WebSettings(port=0),
+    )
 
 
 def planted_folder(state: Path) -> Path:
@@ -68,7 +99,9 @@ def planted_folder(state: Path) -> Path:
     return state.absolute() / "planted"
 
 
-def demonstrate(station: Station, audience: Audience, report: Path) -> Demonstration:
+def demonstrate(
+    station: Station, audience: Audience, report: Path, receiver: LoopbackReceiver
+) -> Demonstration:
     """Do the main job and write the report.
 
     Raises:
@@ -80,8 +113,8 @@ def demonstrate(station: Station, audience: Audience, report: Path) -> Demonstra
     _prepare(station, audience, older, newer)
 
     audience.heading(f"Measuring {older.version}, then {newer.version} against it")
-    first = _run(station, audience, older, against=plan.LAST_GOOD)
-    second = _run(station, audience, newer, against=older.version)
+    first = _run(station, audience, older)
+    second = _run(station, audience, newer)
     outcomes = [first, second]
 
     notes = []
@@ -92,7 +125,9 @@ def demonstrate(station: Station, audience: Audience, report: Path) -> Demonstra
         audience.say(f"The planted regression is left out: {error.what}")
         notes.append(f"The planted regression was left out: {error.what}")
     else:
-        outcomes.append(_run(station, audience, planted, against=reference.version))
+        outcomes.append(_run(station, audience, planted))
+
+    _tell(station, audience, receiver)
 
     audience.heading("Report")
     order = [outcome.run.id for outcome in (*outcomes[1:], first)]
@@ -154,11 +189,10 @@ def _model_line(spec: ModelSpec) -> str:
     return f"Synthetic model {spec.name} from seed {spec.recipe.get('seed')}"
 
 
-def _run(station: Station, audience: Audience, artifact: Artifact, *, against: str) -> RunOutcome:
+def _run(station: Station, audience: Audience, artifact: Artifact) -> RunOutcome:
     request = RunRequest(
         check=CHECK,
         release=f"{PROJECT}=={artifact.version}@{artifact.sha256}",
-        against=against,
         requested_by="demo",
     )
     outcome = pipeline.run(station, request)
@@ -175,6 +209,82 @@ def _run(station: Station, audience: Audience, artifact: Artifact, *, against: s
         planted=is_planted(artifact.version),
     )
     return outcome
+
+
+def _tell(station: Station, audience: Audience, receiver: LoopbackReceiver) -> None:
+    """Announce what was found, deliver it, and say what arrived."""
+    audience.heading("Telling people")
+    pipeline.tell(station)
+    with station.store.read() as db:
+        live = incidents.in_state(db, LIVE_STATES)
+        sent = outbox.deliveries(db, state=DeliveryState.DELIVERED, destination="loopback")
+    for incident in live:
+        planted = " (planted)" if _is_of_planted(station, incident) else ""
+        audience.say(f"Incident {incident.id} is {incident.state}{planted}: {incident.headline}")
+    for message_id, body in receiver.received:
+        audience.say(f"Received by webhook, signature verified: {body['type']} as {message_id}")
+    if sent and not receiver.received:
+        newest = sent[0]
+        audience.say(
+            f"Nothing new to tell: {newest.message.type} was delivered as {newest.message.id} "
+            f"at {newest.delivered_at:%Y-%m-%d %H:%M} UTC."
+        )
+
+
+def _is_of_planted(station: Station, incident: Incident) -> bool:
+    with station.store.read() as db:
+        bad = runs.get(db, incident.latest_bad_run_id)
+    return bad is not None and is_planted(bad.version)
+
+
+class LoopbackReceiver:
+    """A webhook on loopback that keeps what comes with a valid signature; use it as a context manager."""
+
+    host = "127.0.0.1"
+
+    def __init__(self) -> None:
+        self.secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+        self.received: list[tuple[str, dict[str, Any]]] = []
+        """(message id, body) of each message, in order."""
+        handler = self._handler()
+        self._server = ThreadingHTTPServer((self.host, 0), handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="receiver")
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://{self.host}:{self._server.server_port}/"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                length = min(int(self.headers.get("content-length", 0)), _MAX_MESSAGE_BYTES)
+                body = self.rfile.read(length)
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                try:
+                    document = Webhook(receiver.secret).verify(body, headers)
+                except WebhookVerificationError:
+                    self.send_response(HTTPStatus.UNAUTHORIZED)
+                else:
+                    receiver.received.append((headers["webhook-id"], document))
+                    self.send_response(HTTPStatus.NO_CONTENT)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing: the demo tells what came."""
+
+        return Handler
 
 
 def _plant(station: Station, audience: Audience, good: Artifact) -> Artifact:

@@ -227,7 +227,7 @@ class HostSettings(_Table):
 class ScheduleSettings(_Table):
     """When the daemon looks."""
 
-    poll_minutes: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
+    poll_minutes: Annotated[float, Field(ge=0.05, allow_inf_nan=False)] = Field(
         15.0, description="Minutes between two looks at a source."
     )
     attempts: Annotated[int, Field(ge=1)] = Field(

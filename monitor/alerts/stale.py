@@ -47,7 +47,7 @@ def notice_silence(station: Station) -> list[Message]:
         return []
     with station.store.write() as db:
         beats.begin(db, PART, pid=os.getpid(), now=now)
-        beats.end(db, PART, error="; ".join(found), now=now)
+        beats.end(db, PART, pid=os.getpid(), error="; ".join(found), now=now)
         wanting = [
             item.name for item in station.settings.destinations if MessageType.SERVICE_STALE in item.events
         ]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from monitor.cli import output
+from monitor.errors import MonitorError
 
 if TYPE_CHECKING:
+    from monitor.demo import Demonstration
     from monitor.domain import Judgement
+    from monitor.pipeline import Station
     from monitor.views.models import ReleaseLine
 
 
@@ -30,6 +36,14 @@ def demo(
             "-o", "--output", metavar="FILE", help="Default: report.html there.", show_default=False
         ),
     ] = None,
+    serve: Annotated[
+        bool | None,
+        typer.Option(
+            "--serve/--no-serve",
+            help="Serve the pages at the end until Ctrl-C. Default: only where there is a terminal.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Do the main job here: two real releases of llama.cpp on the CPU, and a planted regression.
 
@@ -40,9 +54,40 @@ def demo(
     from monitor import pipeline  # noqa: PLC0415
     from monitor.cli.progress import watching  # noqa: PLC0415
 
-    settings = demonstration.settings_for(state)
-    with watching() as progress, pipeline.Station.open(settings, progress) as station:
-        demonstration.demonstrate(station, _Terminal(), report or state / "report.html")
+    audience, file = _Terminal(), report or state / "report.html"
+    with demonstration.LoopbackReceiver() as receiver:
+        settings = demonstration.settings_for(state, receiver)
+        with pipeline.Station.open(settings) as station:
+            with watching() as progress:
+                station.progress = progress
+                done = demonstration.demonstrate(station, audience, file, receiver)
+            _show_pages(station, audience, done, stay=sys.stdin.isatty() if serve is None else serve)
+
+
+def _show_pages(station: Station, audience: _Terminal, done: Demonstration, *, stay: bool) -> None:
+    """Serve the pages, look whether they say what the report says, and stay for whoever wants to see them."""
+    import httpx  # noqa: PLC0415
+
+    from monitor.daemon import pages  # noqa: PLC0415
+
+    audience.heading("Pages")
+    with pages(station) as address:
+        for outcome in done.runs:
+            answer = httpx.get(f"{address}api/v1/runs/{outcome.run.id}", timeout=_PAGE_S, trust_env=False)
+            shown = answer.raise_for_status().json()["verdict"]
+            found = outcome.judgement.verdict if outcome.judgement else None
+            if shown != found:
+                raise MonitorError(f"The pages call run {outcome.run.id} {shown}, the report {found}.")
+        audience.say(f"The pages at {address} say the same as the report of {len(done.runs)} runs.")
+        if stay:
+            audience.say("They are served until Ctrl-C.")
+            with contextlib.suppress(KeyboardInterrupt):
+                threading.Event().wait()
+        else:
+            audience.say("`mtp-monitor demo --serve` keeps them there.")
+
+
+_PAGE_S = 30.0
 
 
 class _Terminal:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from monitor import host as host_module
 from monitor.checks import loader
@@ -72,6 +72,8 @@ class Station:
     checks: dict[str, Check]
     progress: Progress = field(default_factory=Silent)
     clock: Callable[[], datetime] = now_utc
+    is_borrowed: bool = False
+    """The owner's `before` was run and `after` will be: see `monitor/steps/borrow.py`."""
 
     @classmethod
     def open(cls, settings: Settings, progress: Progress | None = None) -> Self:
@@ -113,6 +115,12 @@ class Station:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def look_at_host(self) -> None:
+        """Look at this machine again: a driver or kernel may have changed since the service started."""
+        self.host = host_module.describe(self.settings.state, name=self.settings.host.name)
+        with self.store.write() as db:
+            hosts.save(db, self.host, now=self.clock())
+
     def close(self) -> None:
         """Let go of the database and the network."""
         self.http.close()
@@ -132,24 +140,61 @@ class Station:
             HostError: when another process measures on this state, naming it.
 
         """
-        path = self.settings.state / "measuring.lock"
-        with path.open("a+", encoding="utf-8") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        with self._held("measuring.lock", {"what": what}) as holder:
+            if holder is not None:
                 raise HostError(
-                    f"This state is being measured on by {_holder(path)}.",
+                    f"This state is being measured on by {holder}.",
                     kept="everything",
                     advice="wait until it ends, or stop it",
                     permanent=False,
-                ) from None
+                )
+            yield
+
+    @contextmanager
+    def on_duty(self, what: str, **facts: Any) -> Iterator[None]:
+        """Be the one daemon of this state.
+
+        Raises:
+            HostError: when there is one already, naming it.
+
+        """
+        with self._held(_DUTY, {"what": what, **facts}) as holder:
+            if holder is not None:
+                raise HostError(
+                    f"This state has a daemon already: {holder}.",
+                    kept="everything",
+                    advice="stop it first, or give this one another `state`",
+                )
+            yield
+
+    def daemon(self) -> str | None:
+        """Return the daemon of this state in words, None when there is none."""
+        with self._held(_DUTY, None) as holder:
+            return holder
+
+    @contextmanager
+    def _held(self, name: str, facts: dict[str, Any] | None) -> Iterator[str | None]:
+        """Hold a lock file and yield None, or yield who holds it; without `facts` only look."""
+        path = self.settings.state / name
+        with path.open("a+", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, (fcntl.LOCK_SH if facts is None else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield _holder(path)
+                return
+            if facts is None:
+                yield None
+                return
             lock.truncate(0)
-            json.dump({"pid": os.getpid(), "what": what, "since": self.clock().isoformat()}, lock)
+            json.dump({"pid": os.getpid(), **facts, "since": self.clock().isoformat()}, lock)
             lock.flush()
             try:
-                yield
+                yield None
             finally:
                 lock.truncate(0)
+
+
+_DUTY = "daemon.lock"
 
 
 def _holder(path: Path) -> str:

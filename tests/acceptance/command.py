@@ -14,6 +14,8 @@ import psutil
 
 CHECKS = Path(__file__).parent / "checks"
 CHECK = "small"
+GOOD = "2026.10.11549"
+"""The release whose wheel the stand-ins are made of."""
 TIMEOUT_S = 300
 
 
@@ -25,14 +27,23 @@ class House:
     environment: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def build(cls, folder: Path, *, planted: Path | None = None, extra: str = "") -> House:
-        """Write the configuration: the real index, and a folder for stand-in releases if there is one."""
+    def build(
+        cls,
+        folder: Path,
+        *,
+        planted: Path | None = None,
+        index: str | None = None,
+        check: str = CHECK,
+        extra: str = "",
+    ) -> House:
+        """Write the configuration: the real index or another, and a folder for stand-in releases if any."""
         folder.mkdir(parents=True, exist_ok=True)
         links = f"find_links = [{json.dumps(str(planted))}]\n" if planted else ""
+        links += f"index_url = {json.dumps(index)}\n" if index else ""
         (folder / "mtp-monitor.toml").write_text(
             f"check_dirs = [{json.dumps(str(CHECKS))}]\n{extra}\n"
             f'[[sources]]\nproject = "xllamacpp"\nsettle_minutes = 0\n{links}\n'
-            f'[[assignments]]\nproject = "xllamacpp"\nchecks = ["{CHECK}"]\n',
+            f'[[assignments]]\nproject = "xllamacpp"\nchecks = ["{check}"]\n',
             encoding="utf-8",
         )
         return cls(folder)

@@ -7,29 +7,8 @@ from typing import Any
 
 import pytest
 
-from acceptance.command import CHECK, House, engines_of
-from monitor.net import Http
+from acceptance.command import CHECK, GOOD, House, engines_of
 from monitor.planted.wheels import Fault, plant
-from monitor.settings_tables import SourceSettings
-
-GOOD = "2026.10.11549"
-
-
-@pytest.fixture(scope="session")
-def wheel(house: House, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the real wheel of the good release, from the index."""
-    listed = house.json("releases")["releases"]
-    artifact = next(item for item in listed if item["version"] == GOOD)["artifacts"]
-    file = next(item for item in artifact if "manylinux" in item["filename"] and "x86_64" in item["filename"])
-    with Http() as http:
-        from monitor.releases.package_index import PackageIndex
-
-        release = next(
-            r for r in PackageIndex(SourceSettings(project="xllamacpp"), http).poll() if r.version == GOOD
-        )
-        chosen = next(item for item in release.artifacts if item.sha256 == file["sha256"])
-        target = tmp_path_factory.mktemp("wheel") / chosen.filename
-        return http.download(chosen.url, target, sha256=chosen.sha256, max_bytes=2**29, deadline_s=300)
 
 
 @pytest.fixture(scope="session")

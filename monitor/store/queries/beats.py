@@ -33,9 +33,10 @@ def begin(db: Session, part: str, *, pid: int, now: datetime) -> None:
     db.flush()
 
 
-def end(db: Session, part: str, *, error: str = "", now: datetime) -> None:
+def end(db: Session, part: str, *, pid: int = 0, error: str = "", now: datetime) -> None:
     """Note how a round ended."""
-    row = db.get_one(StoredBeat, part)
+    row = db.get(StoredBeat, part) or StoredBeat(part=part, begun_at=now, pid=pid)
+    db.add(row)
     row.ended_at, row.error = now, clean(error)
     row.failures = row.failures + 1 if error else 0
     db.flush()

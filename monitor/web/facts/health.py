@@ -70,7 +70,7 @@ def health(station: Station) -> Health:
         return Health(
             well=False, reasons=[f"The store does not answer: {error.what}"], parts=[], checked_at=now
         )
-    poll_late = POLLS_LATE * timedelta(minutes=station.settings.schedule.poll_minutes)
+    poll_late = max(DELIVER_LATE, POLLS_LATE * timedelta(minutes=station.settings.schedule.poll_minutes))
     parts = [
         _part("poll", seen.get("poll"), _silent(seen.get("poll"), poll_late, now)),
         _part("work", seen.get("work"), _idle(seen.get("work"), progress, now)),
