@@ -125,6 +125,7 @@ class _Work:
         self._number = number
         self._on_sample = on_sample
         self._cached_tokens = 0
+        self._started = load.read(server.pid)
 
     async def run(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         """Ask everything and return the session's flat facts; the samples stand in `samples`."""
@@ -156,6 +157,10 @@ class _Work:
                 self.samples.append(sample)
                 self._on_sample(sample)
         load_after = load.read(self._server.pid)
+        # A very short session is told by its whole life, with the start.
+        others = _others(load_before, load_after)
+        if others is None:
+            others = _others(self._started, load_after)
         return {
             **self._dialect.effective(documents),
             **self._server.engine.facts(self._setup),
@@ -163,7 +168,7 @@ class _Work:
             "cached_prompt_tokens": self._cached_tokens,
             **_counter_facts(added),
             "counter.asked_again": asked_again,
-            **_load_facts(load_before, load_after),
+            **({} if others is None else {load.FACT: round(others, 3)}),
         }
 
     async def _ask(self, wave: Sequence[_Question]) -> list[tuple[Answer, Completion]]:
@@ -280,9 +285,8 @@ def _counter_facts(total: Counts | None) -> dict[str, Any]:
     }
 
 
-def _load_facts(before: load.Usage | None, after: load.Usage | None) -> dict[str, Any]:
-    others = after.others_since(before) if before is not None and after is not None else None
-    return {} if others is None else {load.FACT: round(others, 3)}
+def _others(before: load.Usage | None, after: load.Usage | None) -> float | None:
+    return after.others_since(before) if before is not None and after is not None else None
 
 
 @contextmanager

@@ -151,6 +151,24 @@ class Lossless:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """One look at the sessions after a block, and how sure it had to be to call or to rule out a change."""
+
+    number: int
+    """From 1; a later look knows more and may err less."""
+    of: int
+    """The look after which nothing more is measured."""
+    blocks: int
+    """Complete blocks of the candidate so far."""
+    gating: int
+    """Noisy rows that could raise an alarm, and among which the error of a false one was divided."""
+    level_regressed: float
+    """One-sided confidence at which a row was called regressed or improved."""
+    level_unchanged: float
+    """One-sided confidence, on each side, at which a row was called unchanged."""
+
+
+@dataclass(frozen=True, slots=True)
 class ArmSummary:
     """Plain figures of one release for people: geometric means over prompts, then workloads."""
 
@@ -194,3 +212,5 @@ class Judgement:
     undecided: tuple[str, ...]
     """Gating rows that further sessions could still decide."""
     policy_version: str
+    look: Look | None = None
+    """The last look at the sessions that decided; None for a first measurement."""

@@ -26,7 +26,7 @@ def attribute(comparison: Comparison) -> Attribution | None:
     # A baseline that became faster took something from the speedup; a slower step did too.
     parts = (length, _reversed(step), _reversed(rate))
     total = sum(part.difference for part in parts)
-    level = comparison.policy.level_unchanged
+    level = comparison.policy.level_shown
     shares = [_share(part, total, level) for part in parts]
     return Attribution(
         acceptance_length=shares[0], step_time=shares[1], baseline=shares[2], speedup_change_log=total

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 
-from monitor.domain import Channel, Effect, Metric, Verdict
+from monitor.domain import Channel, Effect, Look, Metric, Verdict
 from monitor.judge import counts, statistics
 from monitor.judge.comparison import SESSION_VALUES, Comparison
 from monitor.judge.metrics import OVERALL, within, workloads
@@ -53,56 +53,121 @@ LESS_IS_BETTER = frozenset(
 SETTLED = "unchanged in the screening sessions"
 
 
-def effects(comparison: Comparison, level: float) -> tuple[Effect, ...]:
-    """Return every row: per metric the overall one, then one for each workload.
+@dataclass(frozen=True)
+class Row:
+    """One metric of both releases, overall or for one workload, before anything is decided about it."""
 
-    `level` is the one-sided confidence level at which a change is called.
-    """
+    metric: Metric
+    workload: str
+    estimate: Estimate | None
+    reference: float | None
+    candidate: float | None
+    exact: bool
+    gates: bool
+    sessions: tuple[tuple[float, ...], tuple[float, ...]]
+    """One value a session, (reference's, candidate's), as the estimate compares them."""
+
+    @property
+    def is_noisy_gate(self) -> bool:
+        """Say whether chance could make this row raise an alarm."""
+        return self.gates and self.estimate is not None and self.estimate.standard_error > 0
+
+
+def lay_out(comparison: Comparison) -> tuple[Row, ...]:
+    """Return every row that a release has a value for: per metric the overall one, then each workload's."""
     rows = []
     for metric in ORDER:
         names = [OVERALL, *(workloads(comparison.prompts) if metric not in SESSION_VALUES else ())]
-        rows += [row for name in names if (row := effect(comparison, metric, name, level)) is not None]
-    return tuple(_without_blame(row, rows) for row in rows)
+        rows += [row for name in names if (row := _row(comparison, metric, name)) is not None]
+    return tuple(rows)
 
 
-def effect(comparison: Comparison, metric: Metric, workload: str, level: float) -> Effect | None:
-    """Return one row; None when neither release has the metric."""
+def _row(comparison: Comparison, metric: Metric, workload: str) -> Row | None:
     prompts = within(comparison.prompts, workload)
     sides = (comparison.reference, comparison.candidate)
-    estimate = comparison.estimate(metric, prompts)
     old, new = (comparison.level_of(table, metric, prompts) for table in sides)
     if old is None and new is None:
         return None
     exact = metric in counts.COUNTED and counts.is_exact(*sides, prompts)
-    gates = _gates(comparison, metric, workload, exact=exact)
-    floor = _floor(comparison.policy, metric, estimate)
+    groups = [tuple(comparison.values(table, metric, prompts).values()) for table in sides]
+    return Row(
+        metric=metric,
+        workload=workload,
+        estimate=comparison.estimate(metric, prompts),
+        reference=old,
+        candidate=new,
+        exact=exact,
+        gates=_gates(comparison, metric, workload, exact=exact),
+        sessions=(groups[0], groups[1]),
+    )
+
+
+def effects(
+    comparison: Comparison,
+    rows: Iterable[Row],
+    look: Look,
+    suspected: Collection[tuple[Metric, str]] | None = None,
+) -> tuple[Effect, ...]:
+    """Decide every row at a look.
+
+    Args:
+        comparison: whose rows these are.
+        rows: as `lay_out` gives them.
+        look: how sure to be.
+        suspected: (metric, workload) of the rows that a confirmation is about. The others were not picked by
+            earlier sessions and must be as sure as both together. None when nothing was picked.
+
+    """
+    rows = tuple(rows)
+    noisy = sum(row.is_noisy_gate for row in rows)
+    # An alarm on one look must be as rare as one for which screening and confirming both have to err.
+    both = comparison.policy.error_regressed * comparison.policy.error_confirm
+    strict = max(look.level_regressed, 1 - both / max(1, noisy))
+    decided = []
+    for row in rows:
+        picked = suspected is None or (row.metric, row.workload) in suspected
+        level = look.level_regressed if picked else strict
+        decided.append(_effect(comparison, row, look, level))
+    return tuple(_without_blame(row, decided) for row in decided)
+
+
+def _effect(comparison: Comparison, row: Row, look: Look, level: float) -> Effect:
+    policy, metric, estimate, exact, old = (
+        comparison.policy,
+        row.metric,
+        row.estimate,
+        row.exact,
+        row.reference,
+    )
+    floor = _floor(policy, metric, estimate)
     if estimate is None:
-        return _unmeasured(metric, workload, gates=gates, floor=floor, reference=old, candidate=new)
-    verdict, note = _row_verdict(estimate, metric, floor, comparison.policy, level, exact=exact)
+        return _unmeasured(row, floor)
+    verdict, note = _row_verdict(row, estimate, floor, policy, (level, look.level_unchanged))
     if verdict is not Verdict.INCONCLUSIVE and comparison.is_disturbed(metric):
         verdict, note = Verdict.INCONCLUSIVE, "the host was busy with other work"
     linear = metric is Metric.ACCEPTANCE_RATE
-    groups = [list(comparison.values(table, metric, prompts).values()) for table in sides]
-    outliers = not exact and metric is not Metric.SPEEDUP and statistics.has_outliers(*groups)
-    margin = estimate.margin(comparison.policy.level_unchanged)
+    outliers = not exact and metric is not Metric.SPEEDUP and statistics.has_outliers(*row.sessions)
+    margin = estimate.margin(policy.level_shown)
     return Effect(
         metric=metric,
-        workload=workload,
+        workload=row.workload,
         channel=Channel.EXACT if exact else Channel.TIMED,
-        gates=gates,
+        gates=row.gates,
         reference=old,
-        candidate=new,
+        candidate=row.candidate,
         unit=UNITS[metric],
-        change_log=_change_log(old, new) if linear else estimate.difference,
+        change_log=_change_log(old, row.candidate) if linear else estimate.difference,
         change_percent=_percent(estimate.difference, old, linear=linear),
         ci_low=_percent(estimate.difference - margin, old, linear=linear),
         ci_high=_percent(estimate.difference + margin, old, linear=linear),
         p_value=None if exact else estimate.p_value(),
         floor=floor,
-        mde=0.0 if exact else _detectable(comparison.policy, estimate, floor, level),
+        mde=0.0 if exact else _detectable(policy, estimate, floor, level),
         degrees_of_freedom=None if exact else estimate.degrees_of_freedom,
         outliers=outliers,
-        hodges_lehmann_percent=100 * math.expm1(statistics.hodges_lehmann(*groups)) if outliers else None,
+        hodges_lehmann_percent=100 * math.expm1(statistics.hodges_lehmann(*row.sessions))
+        if outliers
+        else None,
         verdict=verdict,
         note=note,
     )
@@ -127,7 +192,7 @@ def _floor(policy: JudgingPolicy, metric: Metric, estimate: Estimate | None) -> 
     measured = policy.noise_floor == "measured" and metric not in counts.COUNTED
     if not measured or estimate is None or estimate.standard_error == 0:
         return floor
-    resolvable = statistics.quantile_margin(estimate.degrees_of_freedom, policy.level_unchanged, policy.power)
+    resolvable = statistics.quantile_margin(estimate.degrees_of_freedom, policy.level_shown, policy.power)
     if not math.isfinite(resolvable):
         return floor
     return max(floor, min(resolvable * estimate.standard_error, policy.measured_floor_max))
@@ -143,17 +208,17 @@ def _detectable(policy: JudgingPolicy, estimate: Estimate, floor: float, level: 
 
 
 def _row_verdict(
-    estimate: Estimate, metric: Metric, floor: float, policy: JudgingPolicy, level: float, *, exact: bool
+    row: Row, estimate: Estimate, floor: float, policy: JudgingPolicy, levels: tuple[float, float]
 ) -> tuple[Verdict, str]:
-    """Apply the two limits: beyond the inner one at `level`, or inside ±floor with the whole interval."""
-    worse = estimate.difference if metric in LESS_IS_BETTER else -estimate.difference
-    bound = estimate.margin(level)
+    """Apply the two limits: beyond the inner one at the first level, or inside ±floor at the second."""
+    worse = estimate.difference if row.metric in LESS_IS_BETTER else -estimate.difference
+    bound = estimate.margin(levels[0])
     # Without any spread there is nothing to be sure against: the floor alone decides.
     limit = floor if estimate.standard_error == 0 else policy.inner_fraction * floor
     if abs(worse) - bound > limit:
         return (Verdict.REGRESSED if worse > 0 else Verdict.IMPROVED), ""
-    if abs(worse) + estimate.margin(policy.level_unchanged) <= floor:
-        return Verdict.UNCHANGED, "changed, below the floor" if exact and worse else ""
+    if abs(worse) + estimate.margin(levels[1]) <= floor:
+        return Verdict.UNCHANGED, "changed, below the floor" if row.exact and worse else ""
     return Verdict.INCONCLUSIVE, "" if math.isfinite(bound) else "one session says nothing about noise"
 
 
@@ -167,24 +232,16 @@ def _without_blame(row: Effect, rows: Iterable[Effect]) -> Effect:
     return replace(row, verdict=Verdict.UNCHANGED, note="lower only because the baseline is faster: no loss")
 
 
-def _unmeasured(
-    metric: Metric,
-    workload: str,
-    *,
-    gates: bool,
-    floor: float,
-    reference: float | None,
-    candidate: float | None,
-) -> Effect:
-    missing = "reference" if reference is None else "candidate"
+def _unmeasured(row: Row, floor: float) -> Effect:
+    missing = "reference" if row.reference is None else "candidate"
     return Effect(
-        metric=metric,
-        workload=workload,
+        metric=row.metric,
+        workload=row.workload,
         channel=Channel.TIMED,
-        gates=gates,
-        reference=reference,
-        candidate=candidate,
-        unit=UNITS[metric],
+        gates=row.gates,
+        reference=row.reference,
+        candidate=row.candidate,
+        unit=UNITS[row.metric],
         change_log=None,
         change_percent=None,
         ci_low=None,

@@ -31,9 +31,16 @@ class JudgingPolicy:
     floor_ttft: float = 0.05
     inner_fraction: float = 0.5
     """A change is called when its bound lies beyond this part of the floor."""
-    level_regressed: float = 0.99
-    level_unchanged: float = 0.975
-    level_confirm: float = 0.95
+    error_regressed: float = 0.20
+    """Chance that a judgement suspects a release all of whose gating rows lost exactly the inner limit; it is
+    divided by the gating rows and spent over the looks. A suspicion costs a confirmation, not an alarm."""
+    error_unchanged: float = 0.05
+    """Chance, over all looks, that a row is called unchanged whose true change is exactly the floor."""
+    error_confirm: float = 0.10
+    """Chance, over all looks, that confirming sessions confirm a suspicion whose true change is the inner
+    limit. Both must err for a false alarm: 0.20 × 0.10 at the worst, and far less without any change."""
+    level_shown: float = 0.975
+    """One-sided level of the intervals that are shown; decisions use the levels of their look."""
     power: float = 0.90
     """Power that the minimum detectable effect is stated for."""
     noise_floor: str = "policy"

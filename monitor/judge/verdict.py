@@ -16,6 +16,7 @@ from monitor.domain import (
     Effect,
     Guard,
     Judgement,
+    Look,
     Lossless,
     Metric,
     SampleSet,
@@ -23,7 +24,17 @@ from monitor.domain import (
     Verdict,
 )
 from monitor.errors import SampleFileError
-from monitor.judge import attribution, calibration, effects, guards, headline, lossless, signatures, summary
+from monitor.judge import (
+    attribution,
+    calibration,
+    effects,
+    guards,
+    headline,
+    looks,
+    lossless,
+    signatures,
+    summary,
+)
 from monitor.judge.comparison import Comparison, Design, design_of
 from monitor.judge.effects import SETTLED
 from monitor.judge.guards import Side
@@ -44,6 +55,7 @@ class _Finding:
     lossless: Lossless
     reference_summary: tuple[ArmSummary, ...]
     candidate_summary: tuple[ArmSummary, ...]
+    look: Look
     limit: str = ""
     """Why a limit that the check expects is missed."""
 
@@ -73,7 +85,7 @@ def judge(
     _same_check([candidate, *(() if reference is None else (reference,)), *(confirm or ())])
     if reference is None:
         return _first(candidate, policy)
-    screen = _compare(reference, candidate, policy, level=policy.level_regressed)
+    screen = _compare(reference, candidate, policy)
     if confirm is None or screen.verdict is Verdict.INVALID:
         return _judgement(
             screen, reference, candidate, policy, confirmed=None, sessions=_sessions(reference, candidate)
@@ -81,7 +93,6 @@ def judge(
     fresh = _compare(
         *confirm,
         policy,
-        level=policy.level_confirm,
         names=("confirming reference", "confirming candidate"),
         screened=screen.effects,
     )
@@ -114,11 +125,10 @@ def _compare(
     candidate: SampleSet,
     policy: JudgingPolicy,
     *,
-    level: float,
     names: tuple[str, str] = ("reference", "candidate"),
-    screened: tuple[Effect, ...] = (),
+    screened: tuple[Effect, ...] | None = None,
 ) -> _Finding:
-    """Compare one pair; rows that `screened` has decided as harmless need no second decision."""
+    """Compare one pair. `screened` is what a confirmation is about: the rows as screening decided them."""
     sides = [
         Side(name, samples, tabulate(samples, policy.min_rate_tokens, busy_limit=policy.busy_limit))
         for name, samples in zip(names, (reference, candidate), strict=True)
@@ -137,13 +147,17 @@ def _compare(
         design=design_of(old, new),
         priors=calibration.priors((candidate.header, reference.header), policy),
     )
-    rows = _settled(effects.effects(comparison, level), screened)
+    laid_out = effects.lay_out(comparison)
+    look = _look(comparison, laid_out, confirms=screened is not None)
+    rows = effects.effects(comparison, laid_out, look, _suspected(screened))
+    if screened is not None:
+        rows = _settled(rows, screened)
     equality = lossless.lossless(candidate, exact_expected=policy.lossless_exact)
     if policy.lossless_exact and equality.verdict is not Verdict.REGRESSED:
         equality = _moved_text(reference, candidate, equality)
     speedup_noise = comparison.priors.get(Metric.SPEEDUP)
     summaries = [
-        summary.summarise(table, comparison.prompts, policy.level_unchanged, speedup_noise)
+        summary.summarise(table, comparison.prompts, policy.level_shown, speedup_noise)
         for table in (old, new)
     ]
     verdict, signature, limit = _decide(comparison, rows, tripped, equality, summaries[1])
@@ -157,7 +171,24 @@ def _compare(
         reference_summary=summaries[0],
         candidate_summary=summaries[1],
         limit=limit,
+        look=look,
     )
+
+
+def _look(comparison: Comparison, rows: Iterable[effects.Row], *, confirms: bool) -> Look:
+    """Return which look this is, by the blocks that the candidate has."""
+    blocks = len({session.block for session in comparison.candidate.sessions})
+    if confirms:
+        return looks.confirming(comparison.policy, blocks=blocks)
+    stored = min(len(comparison.reference.of(arm)) for arm in Arm)
+    noisy = sum(row.is_noisy_gate for row in rows)
+    return looks.screening(comparison.policy, blocks=blocks, reference=stored, gating=noisy)
+
+
+def _suspected(screened: Iterable[Effect] | None) -> frozenset[tuple[Metric, str]] | None:
+    if screened is None:
+        return None
+    return frozenset((row.metric, row.workload) for row in screened if row.verdict is Verdict.REGRESSED)
 
 
 def _settled(rows: tuple[Effect, ...], screened: tuple[Effect, ...]) -> tuple[Effect, ...]:
@@ -248,7 +279,7 @@ def _first(candidate: SampleSet, policy: JudgingPolicy) -> Judgement:
     table = tabulate(candidate, policy.min_rate_tokens, busy_limit=policy.busy_limit)
     tripped = tuple(guards.check_side(Side("candidate", candidate, table), policy))
     speedup_noise = calibration.priors((candidate.header,), policy).get(Metric.SPEEDUP)
-    figures = summary.summarise(table, comparable_prompts((table,)), policy.level_unchanged, speedup_noise)
+    figures = summary.summarise(table, comparable_prompts((table,)), policy.level_shown, speedup_noise)
     equality = lossless.lossless(candidate, exact_expected=policy.lossless_exact)
     limit = _missed_limit(table, figures, policy)
     if _invalid(tripped):
@@ -302,7 +333,11 @@ def _host_shift(
         design=Design.SEPARATE,
         priors=calibration.priors((stored.header,), policy),
     )
-    moved = Moves.of(effects.effects(drift, policy.level_confirm)).worse & Moves.of(screen.effects).worse
+    rows = effects.lay_out(drift)
+    moved = (
+        Moves.of(effects.effects(drift, rows, _look(drift, rows, confirms=True))).worse
+        & Moves.of(screen.effects).worse
+    )
     if not moved:
         return fresh
     return _Finding(
@@ -314,6 +349,7 @@ def _host_shift(
         lossless=fresh.lossless,
         reference_summary=fresh.reference_summary,
         candidate_summary=fresh.candidate_summary,
+        look=fresh.look,
     )
 
 
@@ -359,6 +395,7 @@ def _judgement(
         candidate_summary=found.candidate_summary,
         undecided=tuple(f"{row.metric}:{row.workload}" for row in found.effects if _is_open(row)),
         policy_version=policy.version,
+        look=found.look,
     )
 
 
