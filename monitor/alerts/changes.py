@@ -86,7 +86,8 @@ def title(worst: Change, host: Host, total: int) -> str:
 def sentence(change: Change, host: Host) -> str:
     """Return what happened, in words that need no other line to be understood."""
     machine = line(host.name, NAME)
-    if change.step.action in BY_PEOPLE:
+    by_hand = change.step.action is Action.RESOLVED and change.incident.fixed_by_run_id is None
+    if by_hand or change.step.action in BY_PEOPLE:
         return ended(line(_by_people(change, machine)))
     loss = _loss(change, machine)
     said = {
@@ -111,6 +112,7 @@ def _by_people(change: Change, machine: str) -> str:
         Action.ACCEPTED: f"accepted {release_name(change.run)} as the new reference of {check} on {machine}",
         Action.FALSE_ALARM: f"called {which} a false alarm",
         Action.REOPENED: f"opened {which} again",
+        Action.RESOLVED: f"resolved {which} by hand",
     }[step.action]
     return f"{who} {did}: {why or line(incident.headline)}"
 

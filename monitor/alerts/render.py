@@ -136,12 +136,12 @@ def _incident(change: Change, host: Host, pages: _Pages) -> dict[str, Any]:
         "why": line(step.why),
         "at": step.at.isoformat(),
         "opened_at": incident.opened_at.isoformat(),
-        "reference_version": _version(change.reference_version),
-        "first_bad_version": _version(first_bad),
-        "fixed_by_version": _version(run.version if incident.fixed_by_run_id == run.id else None),
+        "reference_version": _known(change.reference_version),
+        "first_bad_version": _known(first_bad),
+        "fixed_by_version": _known(run.version if incident.fixed_by_run_id == run.id else None),
         "predecessor": _predecessor(change.predecessor),
         **found,
-        "signature": incident.signature or found["signature"],
+        "signature": _known(incident.signature) or found["signature"],
         "runs": {
             "this": run.id,
             "first_bad": incident.first_bad_run_id,
@@ -160,7 +160,7 @@ def _predecessor(judgement: Judgement | None) -> dict[str, Any] | None:
     if judgement is None:
         return None
     return {
-        "version": _version(judgement.reference.version if judgement.reference else None),
+        "version": _known(judgement.reference.version if judgement.reference else None),
         "verdict": judgement.verdict.value,
         "headline": line(judgement.headline),
     }
@@ -194,8 +194,8 @@ def _host(host: Host) -> dict[str, Any]:
     return {"name": line(host.name, NAME), "hardware_class": line(host.hardware_class, NAME)}
 
 
-def _version(version: str | None) -> str | None:
-    return line(version, NAME) if version else None
+def _known(name: str | None) -> str | None:
+    return line(name, NAME) if name else None
 
 
 def _report_command(run: Run) -> str:

@@ -135,7 +135,8 @@ def _incidents(blocks: Blocks, data: dict[str, Any]) -> None:
         blocks.divider()
         if len(several) > 1:
             blocks.section(f"*{plain(item['check'])}*\n{plain(item['headline'])}")
-        if item["action"] in BY_PEOPLE:
+        by_hand = item["action"] == Action.RESOLVED and not item["runs"]["fixed_by"]
+        if by_hand or item["action"] in BY_PEOPLE:
             # Who has been told the figures before wants to know who did what.
             blocks.section(plain(item["loss"]))
             blocks.context(_facts_of(item))
