@@ -191,7 +191,7 @@ def _resolve(host: str, port: int, deadline_s: float) -> list[str] | OSError | N
 
 def _post(target: _Target, address: str, body: bytes, headers: Mapping[str, str], left_s: float) -> Reply:
     # Certificates of the environment are the owner's, its proxies would resolve the name once more.
-    trusted = httpx.create_ssl_context(trust_env=True)
+    trusted = httpx.create_ssl_context(verify=target.url.scheme == "https", trust_env=True)
     sent = {
         "User-Agent": "mtp-monitor",
         "Accept-Encoding": "identity",  # a reply that is not unpacked cannot grow by that
