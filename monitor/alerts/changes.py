@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from monitor.alerts.findings import NAME, line, speedups
@@ -72,15 +73,17 @@ def urgency(change: Change) -> tuple[int, bool, float, int]:
     )
 
 
-def title(worst: Change, host: Host, total: int) -> str:
-    """Return the verdict in words, the release and the host."""
-    label = _TITLES[worst.step.action][worst.incident.direction is Direction.BROKEN]
-    several = f" in {total} checks" if total > 1 else ""
+def title(ordered: Sequence[Change], host: Host) -> str:
+    """Return the verdict in words, the release and the host; `ordered` begins with the worst."""
+    worst = ordered[0]
+    label = _label(worst)
+    alike = sum(_label(change) == label for change in ordered)
+    several = f" in {alike} checks" if alike > 1 else ""
     return f"{label}{several}: {release_name(worst.run)} on {line(host.name, NAME)}"
 
 
-# ---------------------------------------------------------------------------------------------
-# Sentences
+def _label(change: Change) -> str:
+    return _TITLES[change.step.action][change.incident.direction is Direction.BROKEN]
 
 
 def sentence(change: Change, host: Host) -> str:

@@ -39,7 +39,7 @@ def incident_data(changes: Sequence[Change], *, host: Host, public_url: str | No
         headline = f"{headline} {total} incidents in all."
     pages = _Pages(public_url)
     return {
-        "title": title(worst, host, total),
+        "title": title(ordered, host),
         "headline": line(headline, _HEADLINE),
         "action": worst.step.action.value,
         "release": _release(worst.run),

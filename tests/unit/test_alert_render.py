@@ -226,12 +226,18 @@ def test_a_resolved_incident_names_the_release_that_fixed_it_and_the_one_that_br
 def test_a_release_that_does_not_run_comes_before_one_that_is_slower() -> None:
     data = told(opened(1), opened(2), broken(3))
 
-    assert data["title"] == "Does not run in 3 checks: xllamacpp 0.2.41 on bench-01"
+    assert data["title"] == "Does not run: xllamacpp 0.2.41 on bench-01"
     assert data["headline"] == (
         "xllamacpp 0.2.41 does not run on bench-01: does not start: llama-server ended with code 1. "
         "3 incidents in all."
     )
     assert [item["id"] for item in data["incidents"]] == [3, 1, 2]
+
+
+def test_the_title_counts_what_it_names_and_nothing_else() -> None:
+    title = told(opened(1), resolved(2), opened(3))["title"]
+
+    assert title == f"Regressed in 2 checks: xllamacpp {factories.PLANTED} on bench-01"
 
 
 def test_of_losses_the_greatest_comes_first() -> None:
