@@ -34,18 +34,20 @@ class Step(StrEnum):
     STOP = "stop"
 
 
-def screening(policy: JudgingPolicy, *, blocks: int, reference: int, gating: int) -> Look:
-    """Return the look after `blocks` blocks of a candidate that is compared with stored sessions.
+def screening(policy: JudgingPolicy, *, blocks: int, reference: int | None, gating: int) -> Look:
+    """Return the look after `blocks` blocks of a candidate.
 
     Args:
         policy: its `blocks_min` is the first look, its `blocks_max` the last.
         blocks: complete blocks of the candidate, one session of each arm in each.
-        reference: sessions of an arm that the reference has; they bound what can be learnt.
+        reference: stored sessions of an arm, which bound what can be learnt; None where old and new take
+            turns.
         gating: rows that gate and carry noise, among which the error of a false alarm is divided.
 
     """
     first, last = min(policy.blocks_min, policy.blocks_max), policy.blocks_max
-    information = tuple(1 / (1 / max(1, reference) + 1 / n) for n in range(first, last + 1))
+    known = math.inf if reference is None else max(1, reference)
+    information = tuple(1 / (1 / known + 1 / n) for n in range(first, last + 1))
     number = min(max(blocks, first), last) - first + 1
     levels = _levels(policy, policy.error_regressed / max(1, gating), information, number)
     return Look(number, len(information), blocks, gating, *levels)

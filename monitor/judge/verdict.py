@@ -26,12 +26,12 @@ from monitor.domain import (
 from monitor.errors import SampleFileError
 from monitor.judge import (
     attribution,
-    calibration,
     effects,
     guards,
     headline,
     looks,
     lossless,
+    noise,
     signatures,
     summary,
 )
@@ -145,7 +145,7 @@ def _compare(
         prompts=comparable_prompts((old, new)),
         policy=policy,
         design=design_of(old, new),
-        priors=calibration.priors((candidate.header, reference.header), policy),
+        priors=noise.priors((candidate.header, reference.header), policy),
     )
     laid_out = effects.lay_out(comparison)
     look = _look(comparison, laid_out, confirms=screened is not None)
@@ -182,7 +182,10 @@ def _look(comparison: Comparison, rows: Iterable[effects.Row], *, confirms: bool
         return looks.confirming(comparison.policy, blocks=blocks)
     stored = min(len(comparison.reference.of(arm)) for arm in Arm)
     noisy = sum(row.is_noisy_gate for row in rows)
-    return looks.screening(comparison.policy, blocks=blocks, reference=stored, gating=noisy)
+    turns = comparison.design is Design.ALTERNATING
+    return looks.screening(
+        comparison.policy, blocks=blocks, reference=None if turns else stored, gating=noisy
+    )
 
 
 def _suspected(screened: Iterable[Effect] | None) -> frozenset[tuple[Metric, str]] | None:
@@ -278,7 +281,7 @@ def _missed_limit(table: Table, figures: tuple[ArmSummary, ...], policy: Judging
 def _first(candidate: SampleSet, policy: JudgingPolicy) -> Judgement:
     table = tabulate(candidate, policy.min_rate_tokens, busy_limit=policy.busy_limit)
     tripped = tuple(guards.check_side(Side("candidate", candidate, table), policy))
-    speedup_noise = calibration.priors((candidate.header,), policy).get(Metric.SPEEDUP)
+    speedup_noise = noise.priors((candidate.header,), policy).get(Metric.SPEEDUP)
     figures = summary.summarise(table, comparable_prompts((table,)), policy.level_shown, speedup_noise)
     equality = lossless.lossless(candidate, exact_expected=policy.lossless_exact)
     limit = _missed_limit(table, figures, policy)
@@ -331,7 +334,7 @@ def _host_shift(
         prompts=comparable_prompts(tables),
         policy=policy,
         design=Design.SEPARATE,
-        priors=calibration.priors((stored.header,), policy),
+        priors=noise.priors((stored.header,), policy),
     )
     rows = effects.lay_out(drift)
     moved = (

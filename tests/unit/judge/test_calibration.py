@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import random
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -11,12 +13,15 @@ import pytest
 
 from measurements import START, Truth, altered, measure
 from monitor.domain import Arm, Channel, Judgement, Metric, SampleSet, Signature, Verdict
+from monitor.errors import SampleFileError
 from monitor.judge import statistics
-from monitor.judge.calibration import priors
+from monitor.judge.calibration import Calibration, calibrate
+from monitor.judge.noise import priors
 from monitor.judge.policy import JudgingPolicy
 from monitor.judge.statistics import Prior
 from monitor.judge.verdict import judge
 
+POLICY = JudgingPolicy()
 LATER = START + timedelta(days=1)
 SHARED = {"noise_floor": "measured", "server_rate_tolerance": 0.1}
 KNOWN = SHARED | {"session_noise": 0.10}
@@ -105,3 +110,88 @@ def test_a_single_session_can_be_judged_where_the_noise_is_known() -> None:
     )
 
     assert (found.verdict, found.signature) == (Verdict.REGRESSED, Signature.STEP_SLOWER)
+
+
+# --- the record ----------------------------------------------------------------------------------
+
+
+def repeated(count: int, *, day: float = 0.0, **changes: Any) -> list[SampleSet]:
+    """Return measurements of one release; every second day is slower by `day`."""
+    truth = Truth(**({"noise": 0.01} | changes))
+    days = [1 + day * (place % 2) for place in range(count)]
+    return [
+        measure(
+            replace(truth, baseline_rate=50 / slower, step_time_s=0.025 * slower),
+            blocks=5,
+            start=START + timedelta(days=place),
+            seed=100 + place,
+        )
+        for place, slower in enumerate(days)
+    ]
+
+
+def test_repeated_measurements_give_noise_determinism_and_the_alarms_they_would_have_raised() -> None:
+    found = calibrate(repeated(21), POLICY)
+
+    step = found.noise[Metric.STEP_TIME]
+    assert step.session_sd == pytest.approx(0.01, rel=0.2)
+    assert step.session_df == 84
+    assert step.within_sd < 1e-6
+    assert step.day_sd < 0.005
+    assert 0.01 < step.detectable < 0.03
+    assert found.counts_repeat
+    assert found.tokens_repeat
+    assert (found.judged, found.alarms) == (20, 0)
+    assert found.alarm_rate_below == pytest.approx(0.139, abs=0.001)
+    assert not found.alternate
+
+
+def test_days_that_differ_make_old_and_new_take_turns() -> None:
+    found = calibrate(repeated(6, day=0.03), POLICY)
+
+    assert found.noise[Metric.STEP_TIME].day_sd == pytest.approx(0.016, rel=0.4)
+    assert found.noise[Metric.STEP_TIME].session_sd == pytest.approx(0.01, rel=0.4)
+    assert found.alternate
+
+
+def test_samples_scatter_within_a_session_beyond_what_prompt_and_session_explain() -> None:
+    chance = random.Random(5)  # noqa: S311
+    noisy = [
+        altered(m, Arm.MTP, decode_s=lambda s: s.decode_s * math.exp(chance.gauss(0, 0.02)))
+        for m in repeated(3)
+    ]
+
+    assert calibrate(noisy, POLICY).noise[Metric.STEP_TIME].within_sd == pytest.approx(0.02, rel=0.2)
+
+
+def test_counts_that_change_between_measurements_are_told() -> None:
+    first, second = repeated(2)
+    other = altered(second, Arm.MTP, accepted=lambda s: s.accepted - 1, tokens_sha256=lambda s: s.prompt)
+
+    found = calibrate([first, other], POLICY)
+
+    assert not found.counts_repeat
+    assert not found.tokens_repeat
+
+
+def test_a_record_is_plain_json_and_comes_back_equal() -> None:
+    found = calibrate(repeated(3), POLICY)
+
+    assert Calibration.read(json.loads(json.dumps(found.document()))) == found
+    with pytest.raises(SampleFileError, match="calibrate"):
+        Calibration.read({"noise": {}})
+
+
+def test_judging_reads_the_record_of_its_own_check_and_host_only() -> None:
+    record = calibrate(repeated(3), POLICY).document()
+    own = replace(repeated(2)[0].header, calibration=record)
+
+    assert priors((own,), POLICY)[Metric.STEP_TIME].degrees_of_freedom == 12
+    assert priors((replace(own, host="another"),), POLICY) == {}
+    assert priors((replace(own, check_digest="f" * 64),), POLICY) == {}
+
+
+@pytest.mark.parametrize("measurements", [repeated(1), [*repeated(1), *repeated(1, version="2.0")]])
+def test_what_is_not_the_same_artifact_again_calibrates_nothing(measurements: list[SampleSet]) -> None:
+    with pytest.raises(SampleFileError, match="two measurements"):
+        calibrate(measurements, POLICY)
