@@ -24,6 +24,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from monitor import pipeline
 from monitor.alerts.actions import IncidentActions
+from monitor.alerts.deliver import check
 from monitor.errors import HostError, MonitorError
 from monitor.pipeline import Station
 from monitor.store.queries import beats
@@ -75,7 +76,7 @@ class Daemon:
                     duty.enter_context(_serving(self._station, listening))
                     log.info("pages at %s", address)
                 if self._schedule:
-                    self._recover()
+                    self._prepare()
                     duty.enter_context(self._ticking())
                 while not self._stopping:
                     if self._schedule:
@@ -88,7 +89,12 @@ class Daemon:
     # -----------------------------------------------------------------------------------------
     # Rounds
 
-    def _recover(self) -> None:
+    def _prepare(self) -> None:
+        for destination in self._station.settings.destinations:
+            try:
+                check(destination, allow_private_hosts=self._station.settings.allow_private_hosts)
+            except MonitorError as error:
+                log.warning("destination %s: %s", destination.name, error)
         try:
             left = pipeline.recover(self._station)
         except HostError as error:

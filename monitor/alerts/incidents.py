@@ -316,6 +316,7 @@ def _change(db: Db, incident: Incident, step: IncidentStep, run: Run, judgement:
         judgement=judgement,
         reference_version=reference.version if reference else None,
         predecessor=judgements.get(db, run.id, Basis.PREDECESSOR),
+        first_bad_version=_run(db, incident.first_bad_run_id).version,
     )
 
 

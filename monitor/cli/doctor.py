@@ -109,6 +109,7 @@ def examine(ctx: typer.Context, *, offline: bool) -> Iterator[Finding]:
     if not offline:
         for source in settings.sources:
             yield _attached(settings, source) if source.kind == "attached" else _index(source)
+    yield from _destinations(settings)
     yield from _checks(settings, host if not isinstance(host, MonitorError) else None)
 
 
@@ -179,6 +180,20 @@ def _configuration(ctx: typer.Context, settings: Settings) -> Iterator[Finding]:
         text = f"{source.channel} → {', '.join(checks) or 'no check'}"
         advice = "" if checks else "name one under [[assignments]], or write one: docs/writing_a_check.md"
         yield Finding(topic, source.project, state, text, advice)
+
+
+def _destinations(settings: Settings) -> Iterator[Finding]:
+    from monitor.alerts.deliver import check  # noqa: PLC0415
+
+    for destination in settings.destinations:
+        try:
+            check(destination, allow_private_hosts=settings.allow_private_hosts)
+        except MonitorError as error:
+            yield Finding("destinations", destination.name, State.WARNING, error.what, error.advice)
+        else:
+            yield Finding(
+                "destinations", destination.name, State.FINE, f"{destination.kind}, not sent to now"
+            )
 
 
 def _state(settings: Settings) -> Iterator[Finding]:
