@@ -122,6 +122,8 @@ class Attribution:
     step_time: Share
     baseline: Share
     speedup_change_log: float
+    workload: str = "all"
+    """`all` for the overall one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,19 @@ class ArmSummary:
     baseline_sessions: int
     mtp_sessions: int
 
+    @property
+    def conditional_acceptance(self) -> tuple[float | None, ...] | None:
+        """For each drafted place, the share accepted of those whose place before was; None where none was.
+
+        A head whose later places are worse for a reason of their own shows here, where the plain shares fall
+        with every place.
+        """
+        shares = self.accepted_per_position
+        if shares is None:
+            return None
+        before = (1.0, *shares)
+        return tuple(now / prior if prior else None for prior, now in zip(before, shares, strict=False))
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -214,3 +229,5 @@ class Judgement:
     policy_version: str
     look: Look | None = None
     """The last look at the sessions that decided; None for a first measurement."""
+    by_workload: tuple[Attribution, ...] = ()
+    """The attribution of each workload by itself, where it has both arms and counts."""

@@ -9,16 +9,24 @@ from __future__ import annotations
 
 from monitor.domain import Attribution, Metric, Share
 from monitor.judge.comparison import Comparison
+from monitor.judge.metrics import OVERALL, within, workloads
 from monitor.judge.statistics import Estimate
 
 _TOO_SMALL = 0.005
 """Below half a percent of change, shares of it are quotients of noise."""
 
 
-def attribute(comparison: Comparison) -> Attribution | None:
-    """Return the contributions over all prompts; None when an arm or the counts are missing."""
+def by_workload(comparison: Comparison) -> tuple[Attribution, ...]:
+    """Return the contributions within each workload, in alphabetical order."""
+    found = (attribute(comparison, name) for name in workloads(comparison.prompts))
+    return tuple(one for one in found if one is not None)
+
+
+def attribute(comparison: Comparison, workload: str = OVERALL) -> Attribution | None:
+    """Return the contributions over a workload's prompts; None when an arm or the counts are missing."""
+    prompts = within(comparison.prompts, workload)
     length, step, rate = (
-        comparison.estimate(metric, comparison.prompts)
+        comparison.estimate(metric, prompts)
         for metric in (Metric.ACCEPTANCE_LENGTH, Metric.STEP_TIME, Metric.BASELINE_RATE)
     )
     if length is None or step is None or rate is None:
@@ -29,7 +37,11 @@ def attribute(comparison: Comparison) -> Attribution | None:
     level = comparison.policy.level_shown
     shares = [_share(part, total, level) for part in parts]
     return Attribution(
-        acceptance_length=shares[0], step_time=shares[1], baseline=shares[2], speedup_change_log=total
+        acceptance_length=shares[0],
+        step_time=shares[1],
+        baseline=shares[2],
+        speedup_change_log=total,
+        workload=workload,
     )
 
 

@@ -18,7 +18,7 @@ _SIGNATURE_WORDS = {
     Signature.BASELINE_SLOWER: "The baseline became slower",
     Signature.ENGINE_SLOWER: "The engine became slower with and without speculation",
     Signature.PREFILL_COST: "The first token takes longer, only with mtp",
-    Signature.DECAY: "Acceptance decays with the requests a server has answered",
+    Signature.DECAY: "The loss grows with the requests a server has answered",
     Signature.OUTPUT_CHANGED: "The output changed",
     Signature.CONFIGURATION_DRIFT: "The configuration drifted: another number of tokens is drafted a step",
     Signature.HOST_SHIFT: "The host shifted: the old release moved too when it was measured again",

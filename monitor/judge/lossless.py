@@ -1,16 +1,23 @@
 """Whether speculation changed the output: measured by comparing token ids, never assumed.
 
-Tier 1 is the noise floor, baseline against baseline; tier 2 compares mtp with baseline. (Tier 3 asks the
-baseline model for its margin at a divergence, tier 4 scores tasks; both need an engine that serves them.)
+Tier 1 is the noise floor, baseline against baseline; tier 2 compares mtp with baseline. Tier 3 asks the
+baseline model for its own margin at each divergence, where an engine tells it. (Tier 4, scored tasks, is not
+here.)
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from monitor.domain import Arm, Lossless, Sample, SampleSet, Verdict
 from monitor.judge.metrics import tokens_identity
+
+NEAR_TIE_NATS = 0.3
+NEAR_TIE_QUANTILE = 0.999
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,41 @@ def lossless(candidate: SampleSet, *, exact_expected: bool) -> Lossless:
         first_divergence=arms.first_divergence,
         verdict=verdict,
         note=note,
+    )
+
+
+def with_margins(found: Lossless, own: Sequence[float], arms: Sequence[float]) -> Lossless:
+    """Return the finding with tier 3: whether divergences are near-ties by the baseline model's own margins.
+
+    A margin is the difference, in nats, between the log probabilities that the baseline model, forced along
+    the common beginning, gives the two tokens at which texts part. One that is larger than the baseline's own
+    divergences ever need, or than 0.3 nat where those are smaller, is no rounding: it is a fault.
+
+    Args:
+        found: what token ids say.
+        own: margins where the baseline diverged from itself (may be empty).
+        arms: margins where mtp diverged from the baseline, one for each.
+
+    """
+    if found.verdict is Verdict.REGRESSED or not arms:
+        return found
+    limit = max(NEAR_TIE_NATS, float(np.quantile(own, NEAR_TIE_QUANTILE)) if own else 0.0)
+    faults = [margin for margin in arms if abs(margin) > limit]
+    if faults:
+        worst = max(faults, key=abs)
+        return replace(
+            found,
+            tier=3,
+            verdict=Verdict.REGRESSED,
+            note=f"{len(faults)} of {len(arms)} divergences are no near-ties: the baseline model prefers its "
+            f"own token by up to {abs(worst):.2f} nat ({limit:.2f} allowed)",
+        )
+    return replace(
+        found,
+        tier=3,
+        verdict=Verdict.UNCHANGED,
+        note=f"all {len(arms)} divergences are near-ties: the baseline model's margin is at most "
+        f"{max(map(abs, arms)):.2f} nat ({limit:.2f} allowed)",
     )
 
 

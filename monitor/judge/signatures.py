@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from statistics import fmean
 
 from monitor.domain import Arm, Effect, Metric, Signature, Verdict
 from monitor.judge import counts, statistics
 from monitor.judge.comparison import Comparison
-from monitor.judge.metrics import OVERALL, Table
+from monitor.judge.metrics import OVERALL, Cell, PromptKey, Table
 from monitor.judge.policy import JudgingPolicy
 
 _DECAY_PROMPTS = 8
@@ -63,27 +64,37 @@ def name_pattern(comparison: Comparison, moves: Moves) -> Signature | None:
 
 
 def _name_of_loss(comparison: Comparison, moves: Moves) -> Signature:
-    acceptance = {Metric.ACCEPTANCE_LENGTH, Metric.ACCEPTANCE_RATE}
-    steps_slower = Metric.STEP_TIME in moves.worse
-    if moves.worse & acceptance:
-        if steps_slower:
-            return Signature.MIXED
-        return Signature.DECAY if _decays(comparison) else Signature.ACCEPTANCE_DROP
-    if steps_slower and moves.better & acceptance:
-        return Signature.MIXED
-    if steps_slower:
-        return Signature.ENGINE_SLOWER if Metric.BASELINE_RATE in moves.worse else Signature.STEP_SLOWER
-    if moves.worse == {Metric.TTFT_MTP}:
-        return Signature.PREFILL_COST
-    slower_baseline = moves.worse <= {Metric.BASELINE_RATE, Metric.TTFT_BASELINE}
-    return Signature.BASELINE_SLOWER if slower_baseline else Signature.ENGINE_SLOWER
+    """Return the first name whose rule applies."""
+    accepts = {Metric.ACCEPTANCE_LENGTH, Metric.ACCEPTANCE_RATE}
+    accepts_less, accepts_more = bool(moves.worse & accepts), bool(moves.better & accepts)
+    slower = Metric.STEP_TIME in moves.worse
+    rules: tuple[tuple[Callable[[], bool], Signature], ...] = (
+        (lambda: slower and (accepts_less or accepts_more), Signature.MIXED),
+        (lambda: accepts_less and _decays(comparison, _length), Signature.DECAY),
+        (lambda: accepts_less, Signature.ACCEPTANCE_DROP),
+        (lambda: slower and Metric.BASELINE_RATE in moves.worse, Signature.ENGINE_SLOWER),
+        (lambda: slower and _decays(comparison, _speed), Signature.DECAY),
+        (lambda: slower, Signature.STEP_SLOWER),
+        (lambda: moves.worse == {Metric.TTFT_MTP}, Signature.PREFILL_COST),
+        (lambda: moves.worse <= {Metric.BASELINE_RATE, Metric.TTFT_BASELINE}, Signature.BASELINE_SLOWER),
+        (lambda: True, Signature.ENGINE_SLOWER),
+    )
+    return next(name for applies, name in rules if applies())
 
 
-def _decays(comparison: Comparison) -> bool:
-    """Say whether the loss of acceptance grows with the requests a server has answered.
+def _length(cell: Cell) -> float | None:
+    return cell.log_acceptance_length
 
-    Spearman's rank correlation between a prompt's place in the session and how much its log acceptance
-    length lost against the reference.
+
+def _speed(cell: Cell) -> float | None:
+    return None if cell.log_step_time is None else -cell.log_step_time
+
+
+def _decays(comparison: Comparison, value: Callable[[Cell], float | None]) -> bool:
+    """Say whether a loss grows with the requests a server has answered.
+
+    Spearman's rank correlation between a prompt's place in the session and how much its logarithm (of a value
+    of which more is better) lost against the reference.
     """
     sessions = comparison.candidate.of(Arm.MTP)
     if not sessions:
@@ -91,13 +102,16 @@ def _decays(comparison: Comparison) -> bool:
     order = [key for key in comparison.candidate.cells[sessions[0].session] if key in comparison.prompts]
     losses = []
     for key in order:
-        pair = [
-            counts.prompt_mean(table, Metric.ACCEPTANCE_LENGTH, key)
-            for table in (comparison.reference, comparison.candidate)
-        ]
+        pair = [_mean(table, value, key) for table in (comparison.reference, comparison.candidate)]
         if pair[0] is not None and pair[1] is not None:
             losses.append(pair[1] - pair[0])
     return len(losses) >= _DECAY_PROMPTS and statistics.falls_with_rank(losses, _DECAY_P)
+
+
+def _mean(table: Table, value: Callable[[Cell], float | None], key: PromptKey) -> float | None:
+    found = [value(table.cells[session.session][key]) for session in table.of(Arm.MTP)]
+    known = [one for one in found if one is not None]
+    return fmean(known) if known and len(known) == len(found) else None
 
 
 def overall(effects: Iterable[Effect], metric: Metric) -> Effect | None:

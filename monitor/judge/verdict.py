@@ -7,7 +7,7 @@ said of a release that could not be measured at all, so it never comes from samp
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from monitor.domain import (
     Arm,
@@ -26,6 +26,7 @@ from monitor.domain import (
 from monitor.errors import SampleFileError
 from monitor.judge import (
     attribution,
+    decision,
     effects,
     guards,
     headline,
@@ -36,7 +37,6 @@ from monitor.judge import (
     summary,
 )
 from monitor.judge.comparison import Comparison, Design, design_of
-from monitor.judge.effects import SETTLED
 from monitor.judge.guards import Side
 from monitor.judge.metrics import Table, comparable_prompts, tabulate
 from monitor.judge.policy import JudgingPolicy
@@ -56,6 +56,7 @@ class _Finding:
     reference_summary: tuple[ArmSummary, ...]
     candidate_summary: tuple[ArmSummary, ...]
     look: Look
+    by_workload: tuple[Attribution, ...] = ()
     limit: str = ""
     """Why a limit that the check expects is missed."""
 
@@ -151,7 +152,7 @@ def _compare(
     look = _look(comparison, laid_out, confirms=screened is not None)
     rows = effects.effects(comparison, laid_out, look, _suspected(screened))
     if screened is not None:
-        rows = _settled(rows, screened)
+        rows = decision.settled(rows, screened)
     equality = lossless.lossless(candidate, exact_expected=policy.lossless_exact)
     if policy.lossless_exact and equality.verdict is not Verdict.REGRESSED:
         equality = _moved_text(reference, candidate, equality)
@@ -160,12 +161,13 @@ def _compare(
         summary.summarise(table, comparison.prompts, policy.level_shown, speedup_noise)
         for table in (old, new)
     ]
-    verdict, signature, limit = _decide(comparison, rows, tripped, equality, summaries[1])
+    verdict, signature, limit = decision.decide(comparison, rows, tripped, equality, summaries[1])
     return _Finding(
         verdict=verdict,
         signature=signature,
         effects=rows,
         attribution=attribution.attribute(comparison),
+        by_workload=attribution.by_workload(comparison),
         guards=tripped,
         lossless=equality,
         reference_summary=summaries[0],
@@ -194,56 +196,6 @@ def _suspected(screened: Iterable[Effect] | None) -> frozenset[tuple[Metric, str
     return frozenset((row.metric, row.workload) for row in screened if row.verdict is Verdict.REGRESSED)
 
 
-def _settled(rows: tuple[Effect, ...], screened: tuple[Effect, ...]) -> tuple[Effect, ...]:
-    """Mark rows that were never suspected and that a confirmation's few sessions leave open."""
-    harmless = {
-        (row.metric, row.workload) for row in screened if row.verdict in (Verdict.UNCHANGED, Verdict.IMPROVED)
-    }
-    return tuple(
-        replace(row, note=SETTLED)
-        if row.verdict is Verdict.INCONCLUSIVE and (row.metric, row.workload) in harmless
-        else row
-        for row in rows
-    )
-
-
-def _is_open(row: Effect) -> bool:
-    return row.gates and row.verdict is Verdict.INCONCLUSIVE and row.note != SETTLED
-
-
-def _decide(
-    comparison: Comparison,
-    rows: tuple[Effect, ...],
-    tripped: Iterable[Guard],
-    equality: Lossless,
-    figures: tuple[ArmSummary, ...],
-) -> tuple[Verdict, Signature | None, str]:
-    """Return verdict, signature and, where a limit of the check is missed, the sentence about it."""
-    drafts, drafted = signatures.drafts(comparison.candidate), signatures.drafts(comparison.reference)
-    moves = Moves.of(rows)
-    pattern = signatures.name_pattern(comparison, moves)
-    limit = _missed_limit(comparison.candidate, figures, comparison.policy)
-    undecided = any(_is_open(row) for row in rows)
-    rules: tuple[tuple[bool, Verdict, Signature | None], ...] = (
-        (_invalid(tripped), Verdict.INVALID, Signature.HARNESS_DRIFT),
-        (not drafts and not drafted, Verdict.INVALID, Signature.SPECULATION_OFF),
-        (not drafts, Verdict.REGRESSED, Signature.SPECULATION_OFF),
-        (equality.verdict is Verdict.REGRESSED, Verdict.REGRESSED, Signature.OUTPUT_CHANGED),
-        (bool(moves.worse), Verdict.REGRESSED, pattern),
-        (bool(limit), Verdict.REGRESSED, pattern),
-        (undecided, Verdict.INCONCLUSIVE, pattern),
-        (bool(moves.better), Verdict.IMPROVED, pattern),
-        (True, Verdict.UNCHANGED, pattern),
-    )
-    verdict, signature = next((verdict, signature) for applies, verdict, signature in rules if applies)
-    missed = verdict is Verdict.REGRESSED and not moves.worse and signature is pattern
-    return verdict, signature, limit if missed else ""
-
-
-def _invalid(tripped: Iterable[Guard]) -> bool:
-    return any(guard.tripped and guard.outcome is Verdict.INVALID for guard in tripped)
-
-
 def _moved_text(reference: SampleSet, candidate: SampleSet, equality: Lossless) -> Lossless:
     moved = lossless.moved_between_releases(reference, candidate)
     if moved is None:
@@ -261,20 +213,6 @@ def _moved_text(reference: SampleSet, candidate: SampleSet, equality: Lossless) 
     )
 
 
-def _missed_limit(table: Table, figures: tuple[ArmSummary, ...], policy: JudgingPolicy) -> str:
-    overall = figures[0]
-    rate, limit = overall.acceptance_rate, policy.min_acceptance
-    if rate is not None and limit is not None and rate < limit:
-        return headline.below_limit("The acceptance rate", rate, limit)
-    if table.busy_arms:
-        return ""
-    # The whole interval must lie below: one noisy session alarms nobody.
-    high, least = overall.speedup_high, policy.min_speedup
-    if high is not None and least is not None and overall.speedup is not None and high < least:
-        return headline.below_limit("The speedup", overall.speedup, least)
-    return ""
-
-
 # --- first measurement, confirmation -------------------------------------------------------------
 
 
@@ -284,8 +222,8 @@ def _first(candidate: SampleSet, policy: JudgingPolicy) -> Judgement:
     speedup_noise = noise.priors((candidate.header,), policy).get(Metric.SPEEDUP)
     figures = summary.summarise(table, comparable_prompts((table,)), policy.level_shown, speedup_noise)
     equality = lossless.lossless(candidate, exact_expected=policy.lossless_exact)
-    limit = _missed_limit(table, figures, policy)
-    if _invalid(tripped):
+    limit = decision.missed_limit(table, figures, policy)
+    if decision.is_invalid(tripped):
         verdict, signature, words = Verdict.INVALID, Signature.HARNESS_DRIFT, headline.untrusted(tripped)
     elif not signatures.drafts(table):
         verdict, signature = Verdict.INVALID, Signature.SPECULATION_OFF
@@ -353,6 +291,7 @@ def _host_shift(
         reference_summary=fresh.reference_summary,
         candidate_summary=fresh.candidate_summary,
         look=fresh.look,
+        by_workload=fresh.by_workload,
     )
 
 
@@ -396,9 +335,10 @@ def _judgement(
         candidate=candidate.header,
         reference_summary=found.reference_summary,
         candidate_summary=found.candidate_summary,
-        undecided=tuple(f"{row.metric}:{row.workload}" for row in found.effects if _is_open(row)),
+        undecided=tuple(f"{row.metric}:{row.workload}" for row in found.effects if decision.is_open(row)),
         policy_version=policy.version,
         look=found.look,
+        by_workload=found.by_workload,
     )
 
 

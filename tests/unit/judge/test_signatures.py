@@ -1,0 +1,116 @@
+"""What the parts of a loss look like, each by its own evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from measurements import START, Truth, altered, measure
+from monitor.domain import Arm, Lossless, Metric, Sample, SampleSet, Signature, Verdict
+from monitor.judge.lossless import lossless, with_margins
+from monitor.judge.verdict import judge
+
+GOOD = Truth(noise=0.005)
+LATER = START + timedelta(days=1)
+LONG = replace(GOOD, prompts=8, workloads=("code",))
+
+
+def slower_with_every_answer(share: float) -> Callable[[Sample], float]:
+    return lambda sample: sample.decode_s * (1 + share * int(sample.prompt.split("-")[1]))
+
+
+def test_steps_that_become_slower_with_every_request_are_called_decay() -> None:
+    worn = altered(
+        measure(LONG, start=LATER, seed=2),
+        Arm.MTP,
+        decode_s=slower_with_every_answer(0.02),
+        server_decode_tps=None,
+    )
+
+    found = judge(measure(LONG), worn)
+
+    assert (found.verdict, found.signature) == (Verdict.REGRESSED, Signature.DECAY)
+
+
+def test_steps_that_are_slower_from_the_first_request_on_do_not_decay() -> None:
+    found = judge(measure(LONG), measure(replace(LONG, step_time_s=0.027), start=LATER, seed=2))
+
+    assert (found.verdict, found.signature) == (Verdict.REGRESSED, Signature.STEP_SLOWER)
+
+
+def test_a_first_token_that_is_late_in_both_arms_is_no_cost_of_mtp() -> None:
+    late = replace(GOOD, ttft_s=0.13, ttft_mtp_s=0.13)
+
+    found = judge(measure(GOOD), measure(late, start=LATER, seed=2))
+
+    assert (found.verdict, found.signature) == (Verdict.REGRESSED, Signature.ENGINE_SLOWER)
+
+
+# --- attribution and places ----------------------------------------------------------------------
+
+
+def test_a_loss_on_one_workload_is_attributed_there() -> None:
+    worse = measure(replace(GOOD, accepted_share=0.5), start=LATER, seed=2)
+    kept = measure(GOOD, start=LATER, seed=2)
+    mixed = [s for s in worse.samples if s.workload == "prose"]
+    mixed += [s for s in kept.samples if s.workload == "code"]
+
+    found = judge(measure(GOOD), SampleSet(worse.header, worse.sessions, tuple(mixed)))
+
+    parts = {one.workload: one for one in found.by_workload}
+    assert list(parts) == ["code", "prose"]
+    assert parts["code"].acceptance_length.change_log == 0
+    assert parts["prose"].acceptance_length.change_log < -0.2
+    for one in parts.values():
+        total = one.acceptance_length.change_log + one.step_time.change_log + one.baseline.change_log
+        row = next(e for e in found.effects if e.metric is Metric.SPEEDUP and e.workload == one.workload)
+        assert total == pytest.approx(row.change_log)
+
+
+def test_a_place_that_accepts_less_than_the_one_before_shows_by_its_condition() -> None:
+    placed = altered(
+        measure(GOOD),
+        Arm.MTP,
+        accepted_per_position=lambda s: (s.steps, s.steps // 2, s.accepted - s.steps - s.steps // 2),
+    )
+
+    summary = judge(None, placed).candidate_summary[0]
+
+    assert summary.accepted_per_position is not None
+    first, second, third = summary.accepted_per_position
+    assert summary.conditional_acceptance == pytest.approx((first, second / first, third / second))
+    assert replace(summary, accepted_per_position=(0.0, 0.0)).conditional_acceptance == (0.0, None)
+    assert replace(summary, accepted_per_position=None).conditional_acceptance is None
+
+
+# --- near-ties -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def diverged() -> Lossless:
+    return lossless(measure(replace(GOOD, mtp_text="b")), exact_expected=False)
+
+
+def test_divergences_within_the_models_own_indecision_are_near_ties(diverged: Lossless) -> None:
+    found = with_margins(diverged, own=[0.05, 0.02], arms=[0.01, 0.29])
+
+    assert (found.tier, found.verdict) == (3, Verdict.UNCHANGED)
+    assert "near-ties" in found.note
+
+
+def test_a_divergence_that_the_model_is_sure_about_is_a_fault(diverged: Lossless) -> None:
+    found = with_margins(diverged, own=[0.05], arms=[0.01, 1.4])
+
+    assert (found.tier, found.verdict) == (3, Verdict.REGRESSED)
+    assert "1 of 2" in found.note
+
+
+def test_a_model_that_diverges_from_itself_by_more_allows_more(diverged: Lossless) -> None:
+    assert with_margins(diverged, own=[0.9, 0.95], arms=[0.8]).verdict is Verdict.UNCHANGED
+
+
+def test_without_margins_the_tier_stays_what_token_ids_say(diverged: Lossless) -> None:
+    assert with_margins(diverged, own=[0.1], arms=[]) == diverged
