@@ -12,10 +12,9 @@ from monitor.views.scales import Linear, nice_ticks, padded
 from monitor.views.series import SeriesPoint
 from monitor.views.text import shortened
 
-_HEIGHT = 380
-_TOP, _BOTTOM, _LEFT, _RIGHT = 34.0, 270.0, 86.0, 24.0
-_LEAST_WIDTH, _SLOT = 640.0, 40.0
-_WIDEST_SLOT = 120.0
+_TOP, _BOTTOM, _LEFT, _RIGHT = 34.0, 290.0, 86.0, 24.0
+_LEAST_WIDTH, _SLOT = 1000.0, 40.0
+_LABEL_SLOPE = 4.4  # height that a character of a slanting label takes
 _LABEL_LENGTH = 18  # characters of a version below its point
 _MARK = 5.5
 
@@ -28,20 +27,22 @@ def series_chart(
 ) -> Markup | None:
     """Return the series as a chart: a mark a run over the line of the reference it was judged by.
 
-    None when no run has a value. Runs without one stand at the bottom, so that a gap is never smoothed over.
+    None when no run has a value. Runs that brought none stand at the bottom: a gap is never smoothed over.
+    Runs that have not ended are left out.
     """
+    points = [point for point in points if point.value is not None or point.verdict is not None]
     values = [value for point in points for value in _heights(point)]
     if not values:
         return None
-    slot = min(_WIDEST_SLOT, max(_SLOT, (_LEAST_WIDTH - _LEFT - _RIGHT) / len(points)))
-    width = max(_LEAST_WIDTH, _LEFT + _RIGHT + slot * len(points))
-    low, high = padded(values)
-    upward = Linear(low, high, _BOTTOM - 12, _TOP)
+    slot = max(_SLOT, (_LEAST_WIDTH - _LEFT - _RIGHT) / len(points))
+    width = _LEFT + _RIGHT + slot * len(points)
+    longest = max(len(shortened(point.version, _LABEL_LENGTH)) for point in points)
+    upward = Linear(*_range(points), _BOTTOM - 12, _TOP)
     places = [_LEFT + slot * (number + 0.5) for number in range(len(points))]
     return svg.chart(
         identity,
         width,
-        _HEIGHT,
+        _BOTTOM + 26 + _LABEL_SLOPE * longest,
         title=title,
         description=_told(points, metric),
         children=[
@@ -63,7 +64,7 @@ def spark(identity: str, points: Sequence[SeriesPoint], metric: Metric, *, title
     drawn = [point for point in points if point.value is not None][-_SPARK_MOST:]
     if len(drawn) < 2:  # noqa: PLR2004 - one point is no line
         return None
-    low, high = padded([value for point in drawn for value in _heights(point, interval=False)], 0.15)
+    low, high = padded([value for point in drawn for value in _heights(point)], 0.15)
     across = Linear(0, len(drawn) - 1, 6, SPARK_WIDTH - 8)
     upward = Linear(low, high, SPARK_HEIGHT - 6, 6)
     places = [(across.at(number), upward.at(point.value or 0)) for number, point in enumerate(drawn)]
@@ -94,11 +95,19 @@ def spark(identity: str, points: Sequence[SeriesPoint], metric: Metric, *, title
 # Parts
 
 
-def _heights(point: SeriesPoint, *, interval: bool = True) -> list[float]:
+def _heights(point: SeriesPoint) -> list[float]:
     if point.value is None:
         return []
-    edges = (point.low, point.high) if interval else ()
-    return [value for value in (point.value, point.reference_value, *edges) if value is not None]
+    return [value for value in (point.value, point.reference_value) if value is not None]
+
+
+def _range(points: Sequence[SeriesPoint]) -> tuple[float, float]:
+    """Return what the chart spans: every value, and intervals as far as they do not squash the rest."""
+    values = [value for point in points for value in _heights(point)]
+    low, high = min(values), max(values)
+    room = max(high - low, abs(high) * 0.05)
+    edges = [edge for point in points for edge in (point.low, point.high) if edge is not None]
+    return padded([*values, *(min(high + room, max(low - room, edge)) for edge in edges)])
 
 
 def _axis(upward: Linear, metric: Metric, end: float) -> Iterable[Markup]:
@@ -145,15 +154,17 @@ def _run(x: float, point: SeriesPoint, upward: Linear, metric: Metric) -> Iterab
     if point.low is not None and point.high is not None and point.low < point.high:
         top, bottom = upward.at(point.high), upward.at(point.low)
         yield svg.line(x, top, x, bottom, f"span {css}")
-        yield from (svg.line(x - 4, y, x + 4, y, f"span {css}") for y in (top, bottom))
+        # An end that lies outside of the chart has no bar across it.
+        inside = [edge for edge in (point.low, point.high) if upward.low < edge < upward.high]
+        yield from (svg.line(x - 4, y, x + 4, y, f"span {css}") for y in map(upward.at, inside))
     y = upward.at(point.value)
     if point.verdict is Verdict.REGRESSED:
         yield _triangle(x, y, name, css, down=True)
     elif point.verdict is Verdict.IMPROVED:
         yield _triangle(x, y, name, css, down=False)
-    elif point.verdict is Verdict.UNCHANGED:
+    elif point.verdict is Verdict.UNCHANGED and not point.first:
         yield svg.element("circle", name, cx=x, cy=y, r=_MARK, class_=f"dot {css}")
-    else:  # undecided: hollow
+    else:  # undecided, or nothing to compare with: hollow
         yield svg.element("circle", name, cx=x, cy=y, r=_MARK, class_=f"dot hollow {css}")
 
 

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from monitor.domain import Metric, RunState
 from monitor.domain.incidents import LIVE_STATES, IncidentState
+from monitor.judge.metrics import OVERALL
 from monitor.steps.publish import run_view
 from monitor.views import report, series_chart, words
 from monitor.views.models import ReportView, RunView
@@ -23,7 +24,7 @@ from monitor.web.facts.comparison import compared_view, comparison
 from monitor.web.facts.incidents import incident, incident_list
 from monitor.web.facts.overview import Standing, overview
 from monitor.web.facts.releases import Progress, release_list
-from monitor.web.facts.run import run_facts, run_log
+from monitor.web.facts.run import has_log, run_facts, run_log
 from monitor.web.facts.run_lines import RunLine, run_list
 from monitor.web.facts.series import SeriesFacts, histories, series
 from monitor.web.facts.status import status
@@ -121,6 +122,7 @@ def get_run(site: SiteOf, request: Request, run_id: Id) -> HTMLResponse:
         facts=facts,
         run=run_section(view),
         parts=_parts(view),
+        has_log=has_log(site.station, run_id),
         refresh_s=_REFRESH_S if facts.run.state in _WORKING else None,
     )
 
@@ -168,6 +170,10 @@ SHOWN = {"all": "Everything", "moved": "What moved", "gating": "What decides the
 """Value of `show` in the address → what it shows."""
 
 
+_EACH = "each"
+"""Value of `workload` in the address that leaves none out."""
+
+
 @router.get("/compare")
 def get_comparison(
     *,
@@ -176,7 +182,7 @@ def get_comparison(
     reference: Annotated[int | None, Query(ge=1, le=2**53)] = None,
     candidate: Annotated[int | None, Query(ge=1, le=2**53)] = None,
     show: str = "all",
-    workload: str = "",
+    workload: str = OVERALL,
 ) -> HTMLResponse:
     """Show two runs side by side; without two numbers, the form that asks for them."""
     asked: dict[str, Any] = {
@@ -194,7 +200,7 @@ def get_comparison(
     rows = [
         row
         for row in _rows(section)
-        if _is_shown(row, asked["show"]) and workload in {"", row.effect.workload}
+        if _is_shown(row, asked["show"]) and workload in {_EACH, row.effect.workload}
     ]
     return render(
         request,
@@ -247,7 +253,7 @@ def get_series(
     digest: str = "",
     host: str = "",
     metric: Metric = Metric.SPEEDUP,
-    workload: str = "all",
+    workload: str = OVERALL,
 ) -> HTMLResponse:
     """Show one metric over the releases, as a chart with a table below."""
     facts = series(

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from pydantic import SecretStr
 from sqlmodel import Session as Db
@@ -106,7 +105,7 @@ class Past:
 
 @contextmanager
 def station(folder: Path, **web: Any) -> Iterator[tuple[Station, Past]]:
-    """Yield a filled station; `web` overrides the settings of the pages (`token=None` makes them read-only)."""
+    """Yield a filled station; `web` overrides settings of the pages (`token=None` makes them read-only)."""
     with empty_station(folder, **web) as found:
         yield found, fill(found)
 
@@ -115,25 +114,24 @@ def station(folder: Path, **web: Any) -> Iterator[tuple[Station, Past]]:
 def empty_station(folder: Path, **web: Any) -> Iterator[Station]:
     """Yield a station in which nothing has happened yet."""
     given: dict[str, Any] = {"token": SecretStr(TOKEN)} | web
-    with mock.patch.dict("os.environ", clear=False):
-        settings = Settings(
-            state=folder / "state",
-            sources=(
-                SourceSettings(project="xllamacpp"),
-                SourceSettings(project="xllamacpp", channel="nightly"),
-                SourceSettings(project="vllm"),
-            ),
-            assignments=(
-                Assignment(project="xllamacpp", checks=(CHECK.id, OTHER.id)),
-                Assignment(project="vllm", checks=(OTHER.id,)),
-            ),
-            host=HostSettings(window="22:00-06:00", gpu_minutes_per_day=240),
-            destinations=(
-                DestinationSettings(name="team", kind="slack", url=SecretStr(SECRET_ADDRESS)),
-                DestinationSettings(name="pager", kind="webhook", url=SecretStr(SECRET_ADDRESS)),
-            ),
-            web=WebSettings(**given),
-        )
+    settings = Settings(
+        state=folder / "state",
+        sources=(
+            SourceSettings(project="xllamacpp"),
+            SourceSettings(project="xllamacpp", channel="nightly"),
+            SourceSettings(project="vllm"),
+        ),
+        assignments=(
+            Assignment(project="xllamacpp", checks=(CHECK.id, OTHER.id)),
+            Assignment(project="vllm", checks=(OTHER.id,)),
+        ),
+        host=HostSettings(window="22:00-06:00", gpu_minutes_per_day=240),
+        destinations=(
+            DestinationSettings(name="team", kind="slack", url=SecretStr(SECRET_ADDRESS)),
+            DestinationSettings(name="pager", kind="webhook", url=SecretStr(SECRET_ADDRESS)),
+        ),
+        web=WebSettings(**given),
+    )
     settings.state.mkdir(parents=True)
     with Store.open(settings.database_url) as store:
         http = Http()
@@ -172,7 +170,7 @@ def fill(found: Station) -> Past:
             now=_days(60),
         ).id
         good: tuple[int, str] | None = None
-        for number, (version, machine) in enumerate(_SPEEDS.items()):
+        for number, version in enumerate(_SPEEDS):
             if version == "0.2.39":
                 epoch = epochs.begin(
                     db,
@@ -182,17 +180,24 @@ def fill(found: Station) -> Past:
                     conditions={"kernel": "6.12.8"},
                     reason="the kernel changed from 6.12.7 to 6.12.8",
                     who="monitor",
-                    now=_days(16),
+                    now=_days(21),
                 ).id
                 past.runs["0.2.38"] = _failed(db, found, "0.2.38", epoch, "does not start")
                 good = None
-            run_id, judged = _measured(db, found, version, machine, epoch, good, _days(50 - 6 * number))
+            run_id, judged = _measured(
+                db,
+                found,
+                version,
+                epoch=epoch,
+                good=good,
+                when=_days(50 - 6 * (number + (version > "0.2.38"))),
+            )
             past.runs[version] = run_id
             if judged.verdict in runs.GOOD:
                 good = (run_id, version)
         past.regressed = past.runs["0.2.41"]
         _queue(db, found, past, epoch)
-        _tell(db, found, past, epoch)
+        _tell(db, past, epoch)
         _beat(db)
     _write_log(found, past)
     return past
@@ -207,7 +212,7 @@ def _days(age: float) -> Any:
 
 
 def _list_releases(db: Db) -> None:
-    ages = {f"0.2.{minor}": 50.0 - 6 * number for number, minor in enumerate(range(30, 42))}
+    ages = {f"0.2.{minor}": 70.0 - 6 * number for number, minor in enumerate(range(30, 42))}
     ages |= {"0.2.42": 1.2, "0.2.43": 0.5, "0.2.44": 0.02}
     listed = [
         Release("xllamacpp", version, "stable", (artifact(version),), _days(max(age, 0.02)))
@@ -264,15 +269,9 @@ def _begun(db: Db, run_id: int, of: Artifact, when: Any) -> None:
 
 
 def _measured(
-    db: Db,
-    found: Station,
-    version: str,
-    machine: Machine,
-    epoch: int,
-    good: tuple[int, str] | None,
-    when: Any,
+    db: Db, found: Station, version: str, *, epoch: int, good: tuple[int, str] | None, when: Any
 ) -> tuple[int, Judgement]:
-    of, ended = artifact(version), when + timedelta(minutes=24)
+    of, machine, ended = artifact(version), _SPEEDS[version], when + timedelta(minutes=24)
     run_id = _planned(db, found, of, CHECK, when, epoch_id=epoch)
     _begun(db, run_id, of, when)
     if good is not None:
@@ -312,13 +311,13 @@ def _confirming(version: str, machine: Machine, when: Any) -> Any:
 
 
 def _failed(db: Db, found: Station, version: str, epoch: int, reason: str) -> int:
-    when = _days(15)
+    when = _days(20)
     run_id = _planned(db, found, artifact(version), CHECK, when, epoch_id=epoch)
     _begun(db, run_id, artifact(version), when)
     runs.set_state(
-        db, run_id, RunState.FAILED, stage="start", reason=reason, permanent=True, now=_days(14.99)
+        db, run_id, RunState.FAILED, stage="start", reason=reason, permanent=True, now=_days(19.99)
     )
-    runs.end_attempt(db, run_id, 1, outcome=RunState.FAILED, now=_days(14.99))
+    runs.end_attempt(db, run_id, 1, outcome=RunState.FAILED, now=_days(19.99))
     return run_id
 
 
@@ -347,20 +346,18 @@ def _queue(db: Db, found: Station, past: Past, epoch: int) -> None:
 # What was told, and the service itself
 
 
-def _tell(db: Db, found: Station, past: Past, epoch: int) -> None:
+def _tell(db: Db, past: Past, epoch: int) -> None:
     bad = past.regressed
     judged = judgements.get(db, bad)
     assert judged is not None
-    past.open = _incident(db, found, bad, epoch, IncidentState.OPEN, judged.headline, _days(8))
-    past.acknowledged = _incident(
-        db, found, past.hostile, epoch, IncidentState.ACKNOWLEDGED, HOSTILE, _days(2.9)
-    )
-    fixed = past.runs["0.2.39"]
-    past.resolved = _incident(
-        db, found, past.runs["0.2.38"], epoch, IncidentState.RESOLVED, "0.2.38 does not start.", _days(14)
-    )
-    for number, state in ((past.runs["0.2.37"], IncidentState.FALSE_ALARM), (fixed, IncidentState.RESOLVED)):
-        _incident(db, found, number, epoch, state, "The first token came later.", _days(20))
+
+    def told(run_id: int, state: IncidentState, headline: str, age: float) -> int:
+        return _incident(db, run_id, state, epoch=epoch, headline=headline, when=_days(age))
+
+    past.open = told(bad, IncidentState.OPEN, judged.headline, 2)
+    past.acknowledged = told(past.hostile, IncidentState.ACKNOWLEDGED, HOSTILE, 2.9)
+    past.resolved = told(past.runs["0.2.38"], IncidentState.RESOLVED, "0.2.38 does not start.", 19)
+    told(past.runs["0.2.37"], IncidentState.FALSE_ALARM, "The first token came later.", 25)
     kinds = (MessageType.INCIDENT_OPENED, MessageType.RUN_FINISHED)
     for kind in kinds:
         outbox.write(db, kind, {"headline": judged.headline}, ["team", "pager"], now=_days(1))
@@ -374,9 +371,7 @@ def _tell(db: Db, found: Station, past: Past, epoch: int) -> None:
     past.dead = delivery.id
 
 
-def _incident(
-    db: Db, found: Station, run_id: int, epoch: int, state: IncidentState, headline: str, when: Any
-) -> int:
+def _incident(db: Db, run_id: int, state: IncidentState, *, epoch: int, headline: str, when: Any) -> int:
     run = runs.get(db, run_id)
     assert run is not None
     ended = state in {IncidentState.RESOLVED, IncidentState.FALSE_ALARM}
@@ -385,7 +380,7 @@ def _incident(
         key=sha(f"{run_id}-{state}"),
         project=run.project,
         channel="stable",
-        machine_id=found.host.machine_id,
+        machine_id=run.host,
         check_id=run.check_id,
         epoch_id=epoch,
         direction=Direction.BROKEN if run.state is RunState.FAILED else Direction.REGRESSED,

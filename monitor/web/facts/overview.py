@@ -44,7 +44,7 @@ class Overview:
     host: str
     hardware_class: str
     incidents: list[Incident]
-    """Those that go on, the one that changed last first."""
+    """Those that go on: open ones first, then acknowledged, then snoozed."""
     standings: list[Standing]
     working: list[RunLine]
     waiting: list[RunLine]
@@ -57,7 +57,8 @@ def overview(station: Station) -> Overview:
     """Return how things stand."""
     wellness = health(station)
     with station.store.read() as db:
-        live = incidents.in_state(db, LIVE_STATES)
+        # The open ones first; the order within a state stays.
+        live = sorted(incidents.in_state(db, LIVE_STATES), key=lambda one: LIVE_STATES.index(one.state))
         return Overview(
             host=station.host.name,
             hardware_class=station.host.hardware_class,

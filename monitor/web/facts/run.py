@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from monitor.domain import Basis, Judgement
@@ -55,6 +56,11 @@ def run_facts(station: Station, run_id: int) -> RunFacts:
         )
 
 
+def has_log(station: Station, run_id: int) -> bool:
+    """Say whether an engine log of the run is kept."""
+    return _newest_log(station, run_id) is not None
+
+
 def run_log(station: Station, run_id: int) -> str:
     """Return the end of the newest engine log of a run as plain text, at most 256 KiB of it.
 
@@ -62,13 +68,17 @@ def run_log(station: Station, run_id: int) -> str:
         UnknownNameError: when there is none.
 
     """
-    folder = station.settings.logs_dir / f"run-{run_id}"
-    logs = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime) if folder.is_dir() else []
-    if not logs:
+    path = _newest_log(station, run_id)
+    if path is None:
         raise UnknownNameError(
             f"No engine log of run {run_id} is kept.", advice="a run keeps logs once an engine was started"
         )
-    with logs[-1].open("rb") as log:
+    with path.open("rb") as log:
         log.seek(0, os.SEEK_END)
         log.seek(max(0, log.tell() - _LOG_BYTES))
         return plain_log(log.read(_LOG_BYTES).decode("utf-8", errors="replace")) + "\n"
+
+
+def _newest_log(station: Station, run_id: int) -> Path | None:
+    folder = station.settings.logs_dir / f"run-{run_id}"
+    return max(folder.glob("*.log"), key=lambda path: path.stat().st_mtime, default=None)
