@@ -146,7 +146,9 @@ def settle(station: Station, settings: SourceSettings) -> list[Settled]:
         first_mtp_version=_first_mtp(settings.project),
     )
     with station.store.write() as db:
-        for decision in decisions:
+        for decision, row in zip(decisions, rows, strict=True):
+            if (decision.state, decision.reason, decision.detail) == (row.state, row.reason, row.detail):
+                continue
             release = decision.release
             releases.decide(
                 db,
