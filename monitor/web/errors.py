@@ -21,7 +21,7 @@ _TITLES = {
     400: "That cannot be understood",
     401: "Please log in",
     403: "That is not allowed",
-    404: "There is no such page",
+    404: "Nothing was found",
     405: "Not in that way",
     409: "That does not fit any more",
     415: "That cannot be understood",
