@@ -129,11 +129,13 @@ def render_initial(
     checks: Mapping[str, Sequence[str]] | None = None,
     index_urls: Mapping[str, str] | None = None,
     state: str = "state",
+    backfill: int = 0,
 ) -> str:
     """Return the commented TOML that `init` writes for `host`; `settings.load` accepts it.
 
     `projects` are the ones to follow (default: what this machine can measure), `checks` maps a project to
-    check ids (default: those that ship for it), `index_urls` a project to its index.
+    check ids (default: those that ship for it), `index_urls` a project to its index. `backfill` releases
+    before the newest are measured at the first start.
     """
     gpu = host.gpu
     followed = projects if projects is not None else GPU_PROJECTS if gpu else CPU_PROJECTS
@@ -154,6 +156,9 @@ def render_initial(
         lines += ["", "[[sources]]", f"project = {_toml(project)}"]
         url = (index_urls or {}).get(project)
         lines.append(f"index_url = {_toml(url)}" if url else '# index_url = "https://index.example/simple/"')
+        lines.append(
+            f"backfill = {backfill}                # releases before the newest, measured at the first start"
+        )
         if project == followed[0]:
             lines += [
                 '# channel = "stable"        # or "nightly"',

