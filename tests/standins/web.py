@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,9 @@ import factories
 from factories import Machine
 from factory_values import HOSTILE, NOW, artifact, check, environment, host, sha
 from monitor.domain import (
-    Action,
     Artifact,
     Check,
-    Direction,
-    Incident,
-    IncidentState,
-    IncidentStep,
     Judgement,
-    MessageType,
     Release,
     ReleaseState,
     Role,
@@ -54,20 +48,17 @@ from monitor.settings import (
 from monitor.steps.station import Station
 from monitor.store import Store, Subject
 from monitor.store.queries import (
-    beats,
     checks,
     environments,
     epochs,
     hosts,
-    incidents,
     judgements,
-    outbox,
-    polls,
     queue,
     releases,
     runs,
     sessions,
 )
+from standins.web_past import Past, beat, days_ago, tell, write_logs
 
 TOKEN = "a token that only its owner knows"
 SECRET_ADDRESS = "https://hooks.example/canary-5d1f"
@@ -85,22 +76,6 @@ _SPEEDS = {
     "0.2.41": Machine(session_noise=_QUIET, draft_cost=0.695, acceptance=0.5),
 }
 """Version → how its made-up server behaves; 0.2.38 does not start."""
-
-
-@dataclass
-class Past:
-    """Numbers of what the station holds."""
-
-    runs: dict[str, int] = field(default_factory=dict)
-    """Version → run of the main check."""
-    regressed: int = 0
-    working: int = 0
-    waiting: int = 0
-    hostile: int = 0
-    open: int = 0
-    acknowledged: int = 0
-    resolved: int = 0
-    dead: int = 0
 
 
 @contextmanager
@@ -167,7 +142,7 @@ def fill(found: Station) -> Past:
             conditions={"kernel": "6.12.7"},
             reason="",
             who="monitor",
-            now=_days(60),
+            now=days_ago(60),
         ).id
         good: tuple[int, str] | None = None
         for number, version in enumerate(_SPEEDS):
@@ -180,7 +155,7 @@ def fill(found: Station) -> Past:
                     conditions={"kernel": "6.12.8"},
                     reason="the kernel changed from 6.12.7 to 6.12.8",
                     who="monitor",
-                    now=_days(21),
+                    now=days_ago(21),
                 ).id
                 past.runs["0.2.38"] = _failed(db, found, "0.2.38", epoch, "does not start")
                 good = None
@@ -190,21 +165,17 @@ def fill(found: Station) -> Past:
                 version,
                 epoch=epoch,
                 good=good,
-                when=_days(50 - 6 * (number + (version > "0.2.38"))),
+                when=days_ago(50 - 6 * (number + (version > "0.2.38"))),
             )
             past.runs[version] = run_id
             if judged.verdict in runs.GOOD:
                 good = (run_id, version)
         past.regressed = past.runs["0.2.41"]
         _queue(db, found, past, epoch)
-        _tell(db, past, epoch)
-        _beat(db)
-    _write_log(found, past)
+        tell(db, past, epoch)
+        beat(db)
+    write_logs(found, past)
     return past
-
-
-def _days(age: float) -> Any:
-    return NOW - timedelta(days=age)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -215,14 +186,14 @@ def _list_releases(db: Db) -> None:
     ages = {f"0.2.{minor}": 70.0 - 6 * number for number, minor in enumerate(range(30, 42))}
     ages |= {"0.2.42": 1.2, "0.2.43": 0.5, "0.2.44": 0.02}
     listed = [
-        Release("xllamacpp", version, "stable", (artifact(version),), _days(max(age, 0.02)))
+        Release("xllamacpp", version, "stable", (artifact(version),), days_ago(max(age, 0.02)))
         for version, age in ages.items()
     ]
     vllm = [
-        Release("vllm", version, "stable", (artifact(version, "vllm"),), _days(5))
+        Release("vllm", version, "stable", (artifact(version, "vllm"),), days_ago(5))
         for version in ("0.24.0", "0.25.0")
     ]
-    releases.record(db, [*listed, *vllm], source="https://index.example/simple/", now=_days(0))
+    releases.record(db, [*listed, *vllm], source="https://index.example/simple/", now=days_ago(0))
     states: dict[str, tuple[ReleaseState, SkipReason | None, str]] = {
         "0.2.30": (ReleaseState.SKIPPED, SkipReason.TOO_OLD, "MTP came with 0.2.32"),
         "0.2.31": (ReleaseState.SKIPPED, SkipReason.YANKED, HOSTILE),
@@ -311,13 +282,13 @@ def _confirming(version: str, machine: Machine, when: Any) -> Any:
 
 
 def _failed(db: Db, found: Station, version: str, epoch: int, reason: str) -> int:
-    when = _days(20)
+    when = days_ago(20)
     run_id = _planned(db, found, artifact(version), CHECK, when, epoch_id=epoch)
     _begun(db, run_id, artifact(version), when)
     runs.set_state(
-        db, run_id, RunState.FAILED, stage="start", reason=reason, permanent=True, now=_days(19.99)
+        db, run_id, RunState.FAILED, stage="start", reason=reason, permanent=True, now=days_ago(19.99)
     )
-    runs.end_attempt(db, run_id, 1, outcome=RunState.FAILED, now=_days(19.99))
+    runs.end_attempt(db, run_id, 1, outcome=RunState.FAILED, now=days_ago(19.99))
     return run_id
 
 
@@ -335,118 +306,11 @@ def _queue(db: Db, found: Station, past: Past, epoch: int) -> None:
         db, past.waiting, why="outside the host's hours (22:00-06:00)", due_at=NOW + timedelta(hours=3)
     )
     of = artifact("0.25.0", "vllm")
-    past.hostile = _planned(db, found, of, OTHER, _days(3), requested_by=HOSTILE)
-    _begun(db, past.hostile, of, _days(3))
+    past.hostile = _planned(db, found, of, OTHER, days_ago(3), requested_by=HOSTILE)
+    _begun(db, past.hostile, of, days_ago(3))
     runs.set_state(
-        db, past.hostile, RunState.FAILED, stage="start", reason=HOSTILE, permanent=False, now=_days(2.9)
+        db, past.hostile, RunState.FAILED, stage="start", reason=HOSTILE, permanent=False, now=days_ago(2.9)
     )
-
-
-# ---------------------------------------------------------------------------------------------
-# What was told, and the service itself
-
-
-def _tell(db: Db, past: Past, epoch: int) -> None:
-    bad = past.regressed
-    judged = judgements.get(db, bad)
-    assert judged is not None
-
-    def told(run_id: int, state: IncidentState, headline: str, age: float) -> int:
-        return _incident(db, run_id, state, epoch=epoch, headline=headline, when=_days(age))
-
-    past.open = told(bad, IncidentState.OPEN, judged.headline, 2)
-    past.acknowledged = told(past.hostile, IncidentState.ACKNOWLEDGED, HOSTILE, 2.9)
-    past.resolved = told(past.runs["0.2.38"], IncidentState.RESOLVED, "0.2.38 does not start.", 19)
-    told(past.runs["0.2.37"], IncidentState.FALSE_ALARM, "The first token came later.", 25)
-    kinds = (MessageType.INCIDENT_OPENED, MessageType.RUN_FINISHED)
-    for kind in kinds:
-        outbox.write(db, kind, {"headline": judged.headline}, ["team", "pager"], now=_days(1))
-    for _ in kinds:
-        delivery, number = outbox.claim(db, ["team"], lease_s=60, now=_days(1)) or (None, 0)
-        assert delivery is not None
-        outbox.succeed(db, delivery.id, number, now=_days(1))
-    delivery, number = outbox.claim(db, ["pager"], lease_s=60, now=_days(1)) or (None, 0)
-    assert delivery is not None
-    outbox.fail(db, delivery.id, number, f"410 gone: {HOSTILE}", retry_at=None, now=_days(1))
-    past.dead = delivery.id
-
-
-def _incident(db: Db, run_id: int, state: IncidentState, *, epoch: int, headline: str, when: Any) -> int:
-    run = runs.get(db, run_id)
-    assert run is not None
-    ended = state in {IncidentState.RESOLVED, IncidentState.FALSE_ALARM}
-    opened = Incident(
-        id=0,
-        key=sha(f"{run_id}-{state}"),
-        project=run.project,
-        channel="stable",
-        machine_id=run.host,
-        check_id=run.check_id,
-        epoch_id=epoch,
-        direction=Direction.BROKEN if run.state is RunState.FAILED else Direction.REGRESSED,
-        state=IncidentState.OPEN,
-        signature="broken release" if run.state is RunState.FAILED else "acceptance drop",
-        headline=headline,
-        opened_at=when,
-        changed_at=when,
-        ended_at=None,
-        first_bad_run_id=run_id,
-        latest_bad_run_id=run_id,
-        worst_run_id=run_id,
-        fixed_by_run_id=None,
-        snoozed_until=None,
-        reminders=0,
-        remind_at=when + timedelta(days=9),
-    )
-    step = IncidentStep(Action.OPENED, None, IncidentState.OPEN, "monitor", headline, (run_id,), when)
-    kept = incidents.add(db, opened, step)
-    if state is not IncidentState.OPEN:
-        actions = {
-            IncidentState.ACKNOWLEDGED: Action.ACKNOWLEDGED,
-            IncidentState.RESOLVED: Action.RESOLVED,
-            IncidentState.FALSE_ALARM: Action.FALSE_ALARM,
-        }
-        later = when + timedelta(hours=5)
-        moved = replace(kept, state=state, changed_at=later, ended_at=later if ended else None)
-        why = HOSTILE if state is IncidentState.ACKNOWLEDGED else "measured again by hand"
-        incidents.change(
-            db,
-            moved,
-            IncidentStep(actions[state], IncidentState.OPEN, state, "Ada", why, (run_id,), later),
-        )
-    return kept.id
-
-
-def _beat(db: Db) -> None:
-    for part, age in (("poll", 4), ("work", 18), ("deliver", 1)):
-        beats.begin(db, part, pid=1, now=NOW - timedelta(minutes=age))
-        if part != "work":
-            beats.end(db, part, now=NOW - timedelta(minutes=age, seconds=-3))
-    for project, channel, error in (
-        ("xllamacpp", "stable", ""),
-        ("xllamacpp", "nightly", ""),
-        ("vllm", "stable", f"The index answered 503: {HOSTILE}"),
-    ):
-        polls.note(
-            db,
-            project,
-            channel,
-            address=f"https://index.example/simple/{project}/",
-            error=error,
-            due_at=NOW + timedelta(minutes=11),
-            now=NOW - timedelta(minutes=4),
-        )
-
-
-def _write_log(found: Station, past: Past) -> None:
-    for run_id in (past.hostile, past.runs["0.2.38"]):
-        folder = found.settings.logs_dir / f"run-{run_id}"
-        folder.mkdir(parents=True)
-        (folder / "candidate-0000-baseline.log").write_bytes(
-            b"\x1b[31mloading\x1b[0m the model\n"
-            + HOSTILE.encode("utf-8")
-            + b"\nerror: \xff unknown tensor\n"
-        )
 
 
 class Recorder:
