@@ -15,6 +15,7 @@ from monitor.alerts.stale import reasons
 from monitor.domain import (
     Action,
     Direction,
+    Expectation,
     Incident,
     IncidentState,
     MessageType,
@@ -26,7 +27,7 @@ from monitor.errors import UnknownNameError
 from monitor.pipeline import Station
 from monitor.settings import HostSettings, SourceSettings
 from monitor.store.queries import epochs, incidents, judgements, outbox, polls, queue, releases, runs
-from standins.service import PROJECT, Build, World
+from standins.service import PROJECT, Build, World, check
 
 WORSE = Build(accepted_share=0.4)
 SLOWER = Build(step_time_s=0.030)
@@ -244,6 +245,36 @@ def test_a_comparison_somebody_asked_for_moves_no_incident(world: World) -> None
         assert outcome.judgement.verdict is Verdict.REGRESSED
         pipeline.tell(station)
         assert everything(station) == []
+
+
+def test_a_limit_that_the_check_expects_alarms_from_the_first_run_on(tmp_path: Path) -> None:
+    expecting = check(expect=Expectation(min_acceptance=0.7))
+    world = World(tmp_path, checks=(expecting,))
+    world.release("2026.6.9294", WORSE)
+    with world.station() as station:
+        cycle(station, world)
+        (opened,) = everything(station)
+        assert opened.direction is Direction.REGRESSED
+        assert "acceptance rate" in opened.headline
+        world.release("2026.7.9713")
+        cycle(station, world)
+        assert everything(station)[0].state is IncidentState.RESOLVED
+
+
+def test_all_checks_of_a_release_are_told_of_together_or_after_a_deadline(tmp_path: Path) -> None:
+    both = (check(), check(id="another", digest="b" * 64, estimate_minutes={"quick": 500.0}))
+    world = World(tmp_path, checks=both)
+    world.release("2026.6.9294")
+    with world.station() as station:
+        cycle(station, world)
+    world.release("2026.7.9713", WORSE)
+    with world.station(host=HostSettings(gpu_minutes_per_day=100)) as station:
+        cycle(station, world)
+        assert len(ended(station)) == 4
+        assert everything(station) == []
+        world.wait(hours=6)
+        pipeline.tell(station)
+        assert [item.check_id for item in everything(station)] == ["made-up"]
 
 
 # ---------------------------------------------------------------------------------------------
