@@ -15,7 +15,7 @@ from monitor.steps.discover import listing
 from monitor.steps.measure import Slot, log_of
 from monitor.steps.station import Station
 from monitor.store import Subject
-from monitor.store.queries import environments, judgements, releases, runs, sessions
+from monitor.store.queries import checks, environments, hosts, judgements, releases, runs, sessions
 from monitor.store.queries.releases import ReleaseRow
 from monitor.store.queries.runs import Run
 from monitor.views import report
@@ -66,7 +66,7 @@ def run_view(station: Station, run_id: int) -> RunView:
     """Return everything a report shows of one run.
 
     Raises:
-        UnknownNameError: when there is no such run, or its check is no longer configured.
+        UnknownNameError: when there is no such run.
 
     """
     with station.store.read() as db:
@@ -84,7 +84,10 @@ def run_view(station: Station, run_id: int) -> RunView:
             environments.get(db, one.environment_key) if one and one.environment_key else None
             for one in (run, reference)
         ]
-        check = loader.pick(run.check_id, station.checks)
+        # As they were when it was measured: the configuration may have moved on since.
+        check = checks.get(db, run.check_digest) or loader.pick(run.check_id, station.checks)
+        host = hosts.get(db, run.host) or station.host
+        confirm = sessions.load(db, run.id, Subject.REFERENCE, Role.CONFIRM)
         return RunView(
             run_id=run.id,
             title=check.title,
@@ -97,21 +100,21 @@ def run_view(station: Station, run_id: int) -> RunView:
             reference_environment=built[1],
             check=check,
             tier=run.tier,
-            host=station.host,
+            host=host,
             state=run.state,
             reason=run.reason,
             judgement=judgements.get(db, run.id),
             reference_samples=stored,
             candidate_samples=sessions.load(db, run.id, Subject.CANDIDATE, Role.SCREEN),
-            confirm_reference=sessions.load(db, run.id, Subject.REFERENCE, Role.CONFIRM),
+            confirm_reference=confirm,
             confirm_candidate=sessions.load(db, run.id, Subject.CANDIDATE, Role.CONFIRM),
             planted=is_planted(run.version),
-            commands=_commands(run, reference),
+            commands=_commands(run, reference, confirmed=confirm is not None),
             log_tail=_log_tail(station, run) if run.state is RunState.FAILED else "",
         )
 
 
-def _commands(run: Run, reference: Run | None) -> tuple[tuple[str, str], ...]:
+def _commands(run: Run, reference: Run | None, *, confirmed: bool) -> tuple[tuple[str, str], ...]:
     """Return the commands that repeat the run and judge it again, with what each is for."""
     spec = f"{run.project}=={run.version}@{run.artifact_sha256[:12]}"
     again = ["mtp-monitor", "run", run.check_id, "--release", spec, "--again"]
@@ -120,6 +123,8 @@ def _commands(run: Run, reference: Run | None) -> tuple[tuple[str, str], ...]:
     export = ["mtp-monitor", "export", str(run.id)]
     folder = f"run-{run.id}"
     judge = ["mtp-monitor", "judge", f"{folder}/reference.jsonl", f"{folder}/candidate.jsonl"]
+    if confirmed:
+        judge += ["--confirm", f"{folder}/confirm-reference.jsonl", f"{folder}/confirm-candidate.jsonl"]
     commands = [("Measure it again", shlex.join(again)), ("Export what was measured", shlex.join(export))]
     if reference is not None:
         commands.append(("Judge the export, without database or engine", shlex.join(judge)))

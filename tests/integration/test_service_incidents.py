@@ -26,6 +26,7 @@ from monitor.domain import (
 from monitor.errors import UnknownNameError
 from monitor.pipeline import Station
 from monitor.settings import HostSettings, SourceSettings
+from monitor.steps.publish import run_view
 from monitor.store.queries import epochs, incidents, judgements, outbox, polls, queue, releases, runs
 from standins.service import PROJECT, Build, World, check
 
@@ -172,6 +173,20 @@ def test_a_loss_opens_one_incident_and_a_good_release_ends_it_by_name(world: Wor
             log = incidents.log(db, 1)
     assert named == {"first_bad": "2026.7.9713", "latest_bad": "2026.8.10229", "fixed_by": "2026.9.10809"}
     assert "2026.9.10809" in log[-1].why
+
+
+def test_a_run_is_shown_as_it_was_measured_with_the_commands_that_repeat_it(world: World) -> None:
+    with world.station() as station:
+        cycle(station, world)
+        world.release("2026.7.9713", WORSE)
+        cycle(station, world)
+        station.checks.clear()
+        view = run_view(station, 2)
+    assert view.check == check()
+    assert dict(view.commands)["Judge the export, without database or engine"] == (
+        "mtp-monitor judge run-2/reference.jsonl run-2/candidate.jsonl "
+        "--confirm run-2/confirm-reference.jsonl run-2/confirm-candidate.jsonl"
+    )
 
 
 def test_the_reference_does_not_move_past_a_regression(world: World) -> None:
