@@ -223,13 +223,23 @@ def _row_verdict(
 
 
 def _without_blame(row: Effect, rows: Iterable[Effect]) -> Effect:
-    """Keep a speedup from being called worse that fell while mtp itself did not: the baseline gained."""
-    if row.metric is not Metric.SPEEDUP or row.verdict is not Verdict.REGRESSED:
+    """Keep a row from being called worse whose fall is the price of a gain.
+
+    A speedup that fell while mtp itself did not: the baseline gained. A step that takes longer because it
+    yields more tokens, by so much that the rate rose for certain.
+    """
+    if row.verdict is not Verdict.REGRESSED or row.metric not in (Metric.SPEEDUP, Metric.STEP_TIME):
         return row
-    mtp = next(r for r in rows if r.metric is Metric.MTP_RATE and r.workload == row.workload)
-    if mtp.verdict is Verdict.REGRESSED:
+    beside = {other.metric: other.verdict for other in rows if other.workload == row.workload}
+    if row.metric is Metric.SPEEDUP and beside.get(Metric.MTP_RATE) is not Verdict.REGRESSED:
+        note = "lower only because the baseline is faster: no loss"
+    elif row.metric is Metric.STEP_TIME and all(
+        beside.get(metric) is Verdict.IMPROVED for metric in (Metric.ACCEPTANCE_LENGTH, Metric.MTP_RATE)
+    ):
+        note = "slower, but each step yields so much more that the rate rose: no loss"
+    else:
         return row
-    return replace(row, verdict=Verdict.UNCHANGED, note="lower only because the baseline is faster: no loss")
+    return replace(row, verdict=Verdict.UNCHANGED, note=note)
 
 
 def _unmeasured(row: Row, floor: float) -> Effect:

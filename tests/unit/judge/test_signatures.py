@@ -49,6 +49,17 @@ def test_a_first_token_that_is_late_in_both_arms_is_no_cost_of_mtp() -> None:
     assert (found.verdict, found.signature) == (Verdict.REGRESSED, Signature.ENGINE_SLOWER)
 
 
+def test_a_slower_step_that_yields_so_much_more_that_the_rate_rose_is_no_loss() -> None:
+    paid = replace(GOOD, accepted_share=0.95, step_time_s=0.0262)
+    overpaid = replace(GOOD, accepted_share=0.95, step_time_s=0.035)
+
+    gain = judge(measure(GOOD), measure(paid, start=LATER, seed=2))
+    loss = judge(measure(GOOD), measure(overpaid, start=LATER, seed=2))
+
+    assert gain.verdict is Verdict.IMPROVED
+    assert (loss.verdict, loss.signature) == (Verdict.REGRESSED, Signature.MIXED)
+
+
 # --- attribution and places ----------------------------------------------------------------------
 
 
