@@ -125,6 +125,8 @@ class EngineError(MonitorError):
 
     exit_code = 5
     reason = "engine failed"
+    subject = ""
+    """Whose engine it was in a measurement: `candidate` or `reference`."""
     log_tail = ""
     """The last lines of the engine's log, harmless in a terminal; "" where nothing was logged."""
 
