@@ -136,8 +136,11 @@ class Comparison:
         return mean if metric is Metric.ACCEPTANCE_RATE else math.exp(mean)
 
     def is_disturbed(self, metric: Metric) -> bool:
-        """Say whether a metric rests on times of an arm during which other work took the host."""
-        if metric in counts.COUNTED:
+        """Say whether a metric rests on times of an arm during which other work took the host.
+
+        A copy was disturbed exactly as its original was, so nothing but the change differs.
+        """
+        if metric in counts.COUNTED or self.design is Design.COPY:
             return False
         busy = self.reference.busy_arms | self.candidate.busy_arms
         if metric is Metric.SPEEDUP:

@@ -50,6 +50,8 @@ LESS_IS_BETTER = frozenset(
         Metric.ENERGY,
     }
 )
+BUSY = "the host was busy with other work"
+"""Note on a row whose times are those of a disturbed host."""
 SETTLED = "unchanged in the screening sessions"
 
 
@@ -144,7 +146,7 @@ def _effect(comparison: Comparison, row: Row, look: Look, level: float) -> Effec
         return _unmeasured(row, floor)
     verdict, note = _row_verdict(row, estimate, floor, policy, (level, look.level_unchanged))
     if verdict is not Verdict.INCONCLUSIVE and comparison.is_disturbed(metric):
-        verdict, note = Verdict.INCONCLUSIVE, "the host was busy with other work"
+        verdict, note = Verdict.INCONCLUSIVE, BUSY
     linear = metric is Metric.ACCEPTANCE_RATE
     outliers = not exact and metric is not Metric.SPEEDUP and statistics.has_outliers(*row.sessions)
     margin = estimate.margin(policy.level_shown)

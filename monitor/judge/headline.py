@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from monitor.domain import ArmSummary, Effect, Guard, Metric, Signature, Verdict
-from monitor.judge.effects import SETTLED
+from monitor.judge.effects import BUSY, SETTLED
 from monitor.judge.signatures import overall
 
 _SIGNATURE_WORDS = {
@@ -97,6 +97,8 @@ def _inconclusive(signature: Signature | None, effects: Sequence[Effect]) -> str
         row for row in effects if row.gates and row.verdict is Verdict.INCONCLUSIVE and row.note != SETTLED
     ]
     names = ", ".join(dict.fromkeys(_METRIC_WORDS.get(row.metric, row.metric) for row in open_rows))
+    if open_rows and all(row.note == BUSY for row in open_rows):
+        return f"{_acceptance(effects).capitalize()}; {BUSY}, so its times decide nothing on {names}."
     detectable = [row.mde for row in open_rows if row.mde is not None]
     limit = (
         f"; these sessions would have shown a change of {100 * max(detectable):.0f} %" if detectable else ""

@@ -149,6 +149,7 @@ def test_times_of_a_busy_host_decide_nothing_and_counts_stay_decided() -> None:
     found = judge(measure(GOOD), busy(slow, *everywhere))
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "busy host (candidate)" in tripped(found)
+    assert "busy with other work" in found.headline
     found = judge(measure(GOOD), busy(worse, *everywhere))
     assert (found.verdict, found.signature) == (Verdict.REGRESSED, Signature.ACCEPTANCE_DROP)
 
@@ -168,6 +169,14 @@ def test_a_session_that_other_work_disturbed_is_left_out_when_quiet_ones_remain(
 
     assert found.verdict is Verdict.UNCHANGED
     assert "busy host (candidate)" in tripped(found)
+
+
+def test_a_copy_was_disturbed_as_its_original_was() -> None:
+    original = busy(measure(GOOD), *range(8))
+
+    found = judge(original, altered(original, Arm.BASELINE, decode_s=lambda s: s.decode_s / 1.05))
+
+    assert found.signature is Signature.BASELINE_FASTER
 
 
 def test_a_speedup_measured_on_a_busy_host_alarms_nobody() -> None:
