@@ -42,8 +42,11 @@ _MISFIRE_GRACE_S = 3600
 _KILLED = 128
 
 
-class Stop(BaseException):
-    """Raised in the main thread by the first signal, wherever that is at the moment."""
+class Stop(KeyboardInterrupt):
+    """Raised in the main thread by the first signal, wherever that is at the moment.
+
+    As a kind of Ctrl-C, because an event loop lets only that one (and SystemExit) out of its callbacks.
+    """
 
 
 class Daemon:
@@ -95,10 +98,13 @@ class Daemon:
                 check(destination, allow_private_hosts=self._station.settings.allow_private_hosts)
             except MonitorError as error:
                 log.warning("destination %s: %s", destination.name, error)
+        self._recover(logging.WARNING)
+
+    def _recover(self, level: int) -> None:
         try:
             left = pipeline.recover(self._station)
         except HostError as error:
-            log.warning("%s", error.what)
+            log.log(level, "%s", error.what)
             return
         if left:
             log.warning("%d runs were left by a monitor that was killed; they go on", left)
@@ -120,7 +126,16 @@ class Daemon:
             scheduler.shutdown(wait=True)
 
     def _work(self) -> None:
-        if pipeline.is_work_due(self._station):
+        try:
+            if pipeline.is_left(self._station):
+                # The disk was too full to write its end, or whoever measured it beside us was killed. If
+                # somebody else is at work on it right now, that is no news.
+                self._recover(logging.DEBUG)
+            is_due = pipeline.is_work_due(self._station)
+        except MonitorError as error:  # the store itself: the next round tries again
+            log.critical("work: %s", error)
+            return
+        if is_due:
             self._noted.pop("work", None)  # it may take hours, and whoever looks shall see since when
             self._round("work", lambda: pipeline.work(self._station))
         else:

@@ -31,6 +31,7 @@ from monitor.domain import (
 )
 from monitor.errors import ArtifactChangedError, MonitorError, ProvisionError, UnknownNameError
 from monitor.judge.verdict import judge
+from monitor.steps import calibrate as calibrating
 from monitor.steps import epochs, predecessor
 from monitor.steps import plan as planning
 from monitor.steps.borrow import borrowed
@@ -40,14 +41,13 @@ from monitor.steps.measure import Bench, Build, measure, screen_slots
 from monitor.steps.plan import RunRequest, plan_news
 from monitor.steps.provision import provision, weights
 from monitor.steps.publish import publish
-from monitor.steps.recover import recover
+from monitor.steps.recover import is_left, recover
 from monitor.steps.states import begin_attempt, end_attempt, ending_as_told, enter, settle_attempt
 from monitor.steps.station import Station
 from monitor.steps.tidy import tidy
 from monitor.store import Subject
-from monitor.store.queries import incidents, judgements, queue, releases, runs, sessions
+from monitor.store.queries import incidents, judgements, runs, sessions
 from monitor.store.queries.runs import Run
-from monitor.store.transitions import ENDED
 
 __all__ = [
     "Poll",
@@ -57,16 +57,16 @@ __all__ = [
     "announce",
     "cycle",
     "discover",
-    "enqueue",
+    "execute",
+    "is_left",
     "is_work_due",
     "listing",
     "look",
     "measurable",
-    "outcome",
+    "named",
     "publish",
     "recover",
     "run",
-    "standing",
     "tell",
     "work",
 ]
@@ -111,6 +111,7 @@ def look(station: Station, *, only_due: bool = False) -> list[Poll]:
     finally:
         # A file whose content changed stops its own installation, not the other sources' releases.
         plan_news(station)
+    calibrating.plan_scheduled(station)
     return polls
 
 
@@ -147,7 +148,7 @@ def _work_off(station: Station, queued: Run) -> None:
     request = planning.request_of(queued)
     check = planning.runnable_check(station, request.check, queued.project)
     artifact = planning.resolve(station, request.release)
-    _execute(station, request, check, artifact, planning.take_up(station, check, queued))
+    execute(station, request, check, artifact, planning.take_up(station, check, queued))
     announce(station)
 
 
@@ -169,58 +170,27 @@ def run(station: Station, request: RunRequest) -> RunOutcome:
 
     A release that does not install, start or answer raises nothing: its run ends as `failed`.
     """
-    check, artifact = _named(station, request)
-    return _execute(station, request, check, artifact, planning.plan(station, request, check, artifact))
+    check, artifact = named(station, request)
+    return execute(station, request, check, artifact, planning.plan(station, request, check, artifact))
 
 
-def enqueue(station: Station, request: RunRequest) -> Run:
-    """Put a run in the queue of the daemon, before what it found by itself, and return it.
+def named(station: Station, request: RunRequest) -> tuple[Check, Artifact]:
+    """Return the check and the artifact that a request names.
 
     Raises:
-        UnknownNameError, HostError: as `run`.
+        UnknownNameError: for a check or release that is not known.
+        HostError: when this machine cannot run the check.
 
     """
-    check, artifact = _named(station, request)
-    asked = replace(request, priority=planning.ASKED)
-    return planning.plan(station, asked, check, artifact, queued=True)
-
-
-def outcome(station: Station, run_id: int) -> RunOutcome | None:
-    """Return how a run of the queue ended, None as long as it has not."""
-    with station.store.read() as db:
-        found = runs.get(db, run_id)
-        if found is None or found.state not in ENDED:
-            return None
-        artifact = releases.artifact(db, found.artifact_sha256)
-        if artifact is None:
-            raise AssertionError(f"the artifact of run {run_id} is gone")
-        return RunOutcome(found, artifact, judgements.get(db, run_id), reused=False)
-
-
-def standing(station: Station, run_id: int) -> str:
-    """Return in words where a run of the queue stands."""
-    with station.store.read() as db:
-        found = runs.get(db, run_id)
-        if found is None:
-            return f"run {run_id} is gone"
-        if found.state not in (RunState.PLANNED, RunState.INTERRUPTED):
-            return f"run {run_id} is {found.state}"
-        before = [item.id for item in queue.waiting(db, station.host.machine_id)]
-        place = before.index(run_id) if run_id in before else 0
-        why = f": {found.waiting}" if found.waiting else ""
-        ahead = f", {place} before it" if place else ""
-        return f"run {run_id} is in the queue{ahead}{why}"
-
-
-def _named(station: Station, request: RunRequest) -> tuple[Check, Artifact]:
     project, *_ = planning.split_spec(request.release)
     check = planning.runnable_check(station, request.check, project)
     return check, planning.resolve(station, request.release)
 
 
-def _execute(
+def execute(
     station: Station, request: RunRequest, check: Check, artifact: Artifact, planned: Run
 ) -> RunOutcome:
+    """Carry out a planned run, unless its result is there; raises as `run` does."""
     reference = _reference(station, request, artifact, planned)
     if _is_answered(planned, request, reference):
         with station.store.read() as db:
@@ -254,6 +224,8 @@ def _reference(station: Station, request: RunRequest, artifact: Artifact, planne
     By default it is the epoch's reference. In a new epoch (another driver or kernel) the last one is measured
     again first, unless it was attached. A named one that was never measured is measured now.
     """
+    if request.against == planning.ITSELF:
+        return planning.earlier_of_itself(station, planned)
     wanted = planning.reference_request(request, artifact)
     if wanted is None:
         old = epochs.to_measure_again(station, planned)
@@ -288,12 +260,14 @@ def _carry_out(station: Station, request: RunRequest, job: _Job) -> None:
         settle_attempt(station, job.run, environment, job.reference)
         candidate = Build(Subject.CANDIDATE, environment, bench.header(environment))
 
-        judgement = _screen(bench, candidate, job.reference)
+        judgement = _screen(bench, candidate, job.reference, whole=request.against == planning.ITSELF)
 
         if job.reference is not None and request.confirm and _would_be_told(station, job, judgement):
             judgement = _confirm(bench, candidate, job.reference, judgement)
 
         _finish(bench, judgement)
+    if request.against == planning.ITSELF:
+        calibrating.refresh(station, job.check, job.run)
 
 
 def _would_be_told(station: Station, job: _Job, judgement: Judgement) -> bool:
@@ -315,14 +289,16 @@ def _would_be_told(station: Station, job: _Job, judgement: Judgement) -> bool:
         )
 
 
-def _screen(bench: Bench, candidate: Build, reference: Run | None) -> Judgement:
+def _screen(bench: Bench, candidate: Build, reference: Run | None, *, whole: bool) -> Judgement:
     """Measure ⇄ judge: block after block, until what gates is decided or the last block is done."""
     policy = bench.policy()
     stored = _samples_of(bench.station, reference)
     found: list[Judgement] = []
 
     def decided(blocks: int) -> bool:
-        if stored is None:  # a reference needs its sessions whatever they say
+        if (
+            stored is None or whole
+        ):  # a reference needs its sessions whatever they say, and so does an A/A run
             return blocks >= policy.blocks_reference
         if blocks < policy.blocks_min:
             return False
@@ -334,7 +310,7 @@ def _screen(bench: Bench, candidate: Build, reference: Run | None) -> Judgement:
         return False
 
     enter(bench.station, bench.run, RunState.MEASURING)
-    most = policy.blocks_reference if stored is None else policy.blocks_max
+    most = policy.blocks_reference if stored is None or whole else policy.blocks_max
     measure(bench, screen_slots(most), (candidate,), decided)
     enter(bench.station, bench.run, RunState.JUDGING)
     return found[-1] if found else _judged(bench, stored)

@@ -239,6 +239,11 @@ class ScheduleSettings(_Table):
     remind_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         24.0, description="Hours until an open incident is told again; doubles each time, up to a week."
     )
+    calibrate_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None,
+        description="Days between two measurements of the reference against itself, which tell a check's "
+        "noise and the service's own false alarms. Default: never by itself.",
+    )
     stale_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         72.0,
         description="Hours for which releases may wait, or sources be silent, until `service.stale` is told.",

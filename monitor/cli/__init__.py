@@ -30,6 +30,7 @@ COMMANDS = (
     "serve",
     "incidents",
     "judge",
+    "calibrate",
     "export",
     "report",
 )

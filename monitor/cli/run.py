@@ -87,13 +87,13 @@ def _follow(station: Station, request: RunRequest, daemon: str) -> RunOutcome:
     """
     import time  # noqa: PLC0415
 
-    from monitor import pipeline  # noqa: PLC0415
+    from monitor import orders  # noqa: PLC0415
     from monitor.errors import HostError  # noqa: PLC0415
 
-    planned = pipeline.enqueue(station, request)
+    planned = orders.enqueue(station, request)
     said = ""
-    while (outcome := pipeline.outcome(station, planned.id)) is None:
-        now = pipeline.standing(station, planned.id)
+    while (outcome := orders.outcome(station, planned.id)) is None:
+        now = orders.standing(station, planned.id)
         if now != said:
             output.tell(now)
             said = now

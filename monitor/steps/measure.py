@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from monitor.bench.session import measure_session
 from monitor.bench.spool import Spool
@@ -34,7 +35,7 @@ from monitor.steps import attached
 from monitor.steps.provision import Weights
 from monitor.steps.station import Station
 from monitor.store import Subject
-from monitor.store.queries import sessions
+from monitor.store.queries import calibrations, sessions
 from monitor.store.queries.runs import Run
 
 CONFIRM_NUMBERS = 1000
@@ -93,8 +94,19 @@ class Bench:
             concurrency=check.concurrency,
             sampling=dict(check.sampling),
             judging={name: value for name, value in limits.items() if value is not None} | check.judging,
+            calibration=self._calibration(),
             model_sha256=self.weights.sha256,
         )
+
+    def _calibration(self) -> dict[str, Any] | None:
+        """Return what was known of the check's noise when the run was planned: it may not change half-way."""
+        with self.station.store.read() as db:
+            return calibrations.newest(
+                db,
+                machine_id=self.station.host.machine_id,
+                check_digest=self.check.digest,
+                before=self.run.planned_at,
+            )
 
     def policy(self) -> JudgingPolicy:
         """Return the limits of the check's verdicts."""

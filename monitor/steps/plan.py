@@ -30,6 +30,8 @@ from monitor.store.queries.runs import Run
 from monitor.validation import nearest
 
 LAST_GOOD = runs.LAST_GOOD
+ITSELF = "itself"
+"""What an A/A run is compared with: an earlier run of the same artifact."""
 DAEMON = "daemon"
 """Who asks for the runs of new releases."""
 ASKED = 10
@@ -237,12 +239,26 @@ def request_of(run: Run) -> RunRequest:
 
 def reference_request(request: RunRequest, artifact: Artifact) -> RunRequest | None:
     """Return what has to be measured as the reference, or None for the last good run or none at all."""
-    if request.against == LAST_GOOD:
+    if request.against in (LAST_GOOD, ITSELF):
         return None
     version, _, prefix = request.against.partition("@")
     project, _, plain = version.rpartition("==")
     spec = f"{project or artifact.project}=={plain}" + (f"@{prefix}" if prefix else "")
     return replace(request, release=spec, against=LAST_GOOD, confirm=False, again=False)
+
+
+def earlier_of_itself(station: Station, run: Run) -> Run | None:
+    """Return the first measurement of a run's own artifact in its epoch, for an A/A run; None before it."""
+    with station.store.read() as db:
+        alike = [
+            other
+            for other in runs.of_epoch(db, run.epoch_id or 0)
+            if other.artifact_id == run.artifact_id
+            and other.tier is run.tier
+            and other.state is RunState.DONE
+            and other.id < run.id
+        ]
+    return alike[0] if alike else None
 
 
 def again_in_new_epoch(old: Run) -> RunRequest:

@@ -21,6 +21,7 @@ def recover(station: Station) -> int:
     """
     with station.measuring("putting in order what was left"):
         tidy(station)
+        now = station.clock()
         with station.store.write() as db:
             left = queue.working(db, station.host.machine_id)
             for run in left:
@@ -30,7 +31,16 @@ def recover(station: Station) -> int:
                     RunState.INTERRUPTED,
                     reason="the monitor was killed",
                     permanent=False,
-                    now=station.clock(),
+                    now=now,
                 )
+                attempt = runs.last_attempt(db, run.id)
+                if attempt is not None and attempt.ended_at is None:
+                    runs.end_attempt(db, run.id, attempt.number, outcome=RunState.INTERRUPTED, now=now)
         give_back(station)
     return len(left)
+
+
+def is_left(station: Station) -> bool:
+    """Say whether a run stands as being worked on: to a service that rests, somebody has left it behind."""
+    with station.store.read() as db:
+        return bool(queue.working(db, station.host.machine_id))

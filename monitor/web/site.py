@@ -8,7 +8,8 @@ from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
-from monitor import pipeline
+from monitor import orders
+from monitor.pipeline import RunRequest
 from monitor.steps.station import Station
 from monitor.web.security import Access, HostNames, WebSession
 
@@ -59,8 +60,8 @@ class Site:
             HostError: when this machine cannot run the check.
 
         """
-        request = pipeline.RunRequest(check=check, release=release, requested_by=who)
-        return pipeline.enqueue(self.station, request).id
+        request = RunRequest(check=check, release=release, requested_by=who)
+        return orders.enqueue(self.station, request).id
 
     def session(self, request: Request) -> WebSession | None:
         """Return the session of who asks, if they logged in."""

@@ -15,7 +15,7 @@ from monitor.store.models.done import (
     StoredSession,
     Subject,
 )
-from monitor.store.models.measured import CheckDefinition, StoredEpoch, StoredHost
+from monitor.store.models.measured import CheckDefinition, StoredCalibration, StoredEpoch, StoredHost
 from monitor.store.models.released import (
     InstalledPackage,
     Listing,
@@ -42,6 +42,7 @@ __all__ = [
     "StoredArtifact",
     "StoredAttempt",
     "StoredBeat",
+    "StoredCalibration",
     "StoredDelivery",
     "StoredEnvironment",
     "StoredEpoch",

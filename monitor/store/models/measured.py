@@ -61,3 +61,15 @@ class StoredEpoch(Table, table=True):
     reason: str
     who: str
     began_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class StoredCalibration(Table, table=True):
+    """What repeated measurements of one artifact said about a check's noise on a host; the newest counts."""
+
+    __tablename__: ClassVar[str] = "calibration"
+
+    id: int | None = Field(default=None, primary_key=True)
+    machine_id: str = Field(foreign_key="host.machine_id", index=True)
+    check_digest: str = Field(foreign_key="check_definition.digest", index=True)
+    made_at: datetime = Field(sa_type=UtcDateTime)
+    document: dict[str, Any] = Field(sa_type=Facts)
