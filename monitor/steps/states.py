@@ -39,6 +39,8 @@ def ending_as_told(station: Station, planned: Run) -> Iterator[None]:
         raise
     except BaseException as error:
         what = error.what if isinstance(error, MonitorError) else type(error).__name__
+        if isinstance(error, KeyboardInterrupt):
+            what = "the monitor was stopped"
         _end(station, planned, RunState.INTERRUPTED, what, permanent=False)
         raise
 
