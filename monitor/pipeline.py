@@ -30,6 +30,7 @@ from monitor.domain import (
     is_attached,
 )
 from monitor.errors import ArtifactChangedError, MonitorError, ProvisionError, UnknownNameError
+from monitor.judge.recovery import has_recovered
 from monitor.judge.verdict import judge
 from monitor.steps import calibrate as calibrating
 from monitor.steps import epochs, predecessor
@@ -274,8 +275,6 @@ def _would_be_told(station: Station, job: _Job, judgement: Judgement) -> bool:
     """Say whether people would be told of this: a loss, or the end of one that they were told of."""
     if judgement.verdict is Verdict.REGRESSED:
         return True
-    if judgement.verdict not in runs.GOOD:
-        return False
     with station.store.read() as db:
         live = incidents.live_of_series(
             db, machine_id=station.host.machine_id, project=job.artifact.project, check_id=job.check.id
@@ -284,7 +283,8 @@ def _would_be_told(station: Station, job: _Job, judgement: Judgement) -> bool:
             incident.epoch_id == job.run.epoch_id
             and (bad := runs.get(db, incident.latest_bad_run_id)) is not None
             and job.run.place > bad.place
-            and bad.state is RunState.DONE
+            and (lost := judgements.get(db, bad.id)) is not None
+            and has_recovered(lost, judgement)
             for incident in live
         )
 

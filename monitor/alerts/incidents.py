@@ -31,6 +31,7 @@ from monitor.domain import (
     Signature,
     Verdict,
 )
+from monitor.judge.recovery import has_recovered
 from monitor.steps.states import MONITOR
 from monitor.steps.station import Station
 from monitor.store.queries import incidents, judgements, outbox, queue, runs
@@ -106,7 +107,7 @@ def _transitions(station: Station, db: Db, run: Run, judgement: Judgement | None
     - One that answers ends a `broken` incident of an earlier release, whatever its verdict.
     - A confirmed regression is bad in the direction `regressed`; so is a missed limit of a first measurement,
       which has nothing to be confirmed against.
-    - A good verdict on a later release than the latest bad one ends it.
+    - A later release than the latest bad one that has back what was lost ends it.
     - A comparison with a release that somebody named is nobody's news.
     """
     if run.against != runs.LAST_GOOD or run.epoch_id is None:
@@ -119,7 +120,7 @@ def _transitions(station: Station, db: Db, run: Run, judgement: Judgement | None
     reference = runs.get(db, run.reference_run_id) if run.reference_run_id else None
     if judgement.verdict is Verdict.REGRESSED and (reference is None or judgement.confirmed):
         found.append(_bad(station, db, run, judgement, Direction.REGRESSED))
-    elif judgement.verdict in runs.GOOD:
+    else:
         found += _end(station, db, run, judgement, Direction.REGRESSED)
     return found
 
@@ -183,9 +184,12 @@ def _end(station: Station, db: Db, run: Run, judgement: Judgement, direction: Di
     live = incidents.live(db, key_of(run, direction))
     if live is None or run.place <= _run(db, live.latest_bad_run_id).place:
         return []
+    lost = judgements.get(db, live.latest_bad_run_id)
+    if direction is Direction.REGRESSED and (lost is None or not has_recovered(lost, judgement)):
+        return []
     now = station.clock()
-    what = "installs, starts and answers" if direction is Direction.BROKEN else "is as good as the reference"
-    why = f"{run.project} {run.version} {what} again"
+    what = "installs, starts and answers again" if direction is Direction.BROKEN else "has back what was lost"
+    why = f"{run.project} {run.version} {what}"
     ended = replace(
         live,
         state=IncidentState.RESOLVED,
