@@ -12,7 +12,7 @@ from monitor.cli import output
 from monitor.domain import Verdict
 
 if TYPE_CHECKING:
-    from monitor.domain import ArmSummary, Header, Judgement
+    from monitor.domain import ArmSummary, Attribution, Header, Judgement
 
 SCHEMA = "mtp-monitor/judgement/1"
 
@@ -82,7 +82,6 @@ def show(judgement: Judgement, *, planted: bool = False) -> None:
 
 def document(judgement: Judgement) -> dict[str, Any]:
     """Return what `--json` says of a judgement, without its schema."""
-    parts = judgement.attribution
     return {
         "verdict": judgement.verdict,
         "signature": judgement.signature,
@@ -90,19 +89,23 @@ def document(judgement: Judgement) -> dict[str, Any]:
         "headline": judgement.headline,
         "sessions": judgement.sessions,
         "metrics": [asdict(effect) for effect in judgement.effects],
-        "attribution": None
-        if parts is None
-        else {
-            "acceptance_length": asdict(parts.acceptance_length),
-            "step_time": asdict(parts.step_time),
-            "baseline": asdict(parts.baseline),
-        },
+        "attribution": None if judgement.attribution is None else _shares(judgement.attribution),
+        "attribution_by_workload": {part.workload: _shares(part) for part in judgement.by_workload},
+        "look": None if judgement.look is None else asdict(judgement.look),
         "guards": [asdict(guard) for guard in judgement.guards],
         "lossless": asdict(judgement.lossless),
         "reference": _release(judgement.reference_summary, judgement.reference),
         "candidate": _release(judgement.candidate_summary, judgement.candidate),
         "undecided": list(judgement.undecided),
         "policy_version": judgement.policy_version,
+    }
+
+
+def _shares(parts: Attribution) -> dict[str, Any]:
+    return {
+        "acceptance_length": asdict(parts.acceptance_length),
+        "step_time": asdict(parts.step_time),
+        "baseline": asdict(parts.baseline),
     }
 
 

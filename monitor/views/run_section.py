@@ -73,6 +73,7 @@ class RunSection:
     explanation: Explanation | None
     signature: str
     sessions: str
+    look: str
     figures: tuple[Figure, ...]
     waterfall: Markup | None
     factors: tuple[FactorRow, ...]
@@ -134,6 +135,7 @@ def run_section(view: RunView) -> RunSection:
         explanation=_explanation(view),
         signature=str(judgement.signature) if judgement and judgement.signature else "",
         sessions=words.sessions_in_words(judgement.sessions) if judgement else "",
+        look=words.look_in_words(judgement.look) if judgement else "",
         figures=_figures(believed) if believed else (),
         waterfall=_waterfall(f"{anchor}-waterfall", view) if believed else None,
         factors=_factors(believed) if believed else (),

@@ -124,6 +124,8 @@ def _verdict(judgement: Judgement, reference: str, candidate: str, *, planted: b
     sessions = words.sessions_in_words(judgement.sessions)
     if sessions:
         lines += [Text(""), Text(f"Sessions: {sessions}", style="dim")]
+    if judgement.look is not None:
+        lines.append(Text(f"Decided at {words.look_in_words(judgement.look)}", style="dim"))
     against = f" against {reference}" if reference else ""
     return Panel(
         Group(*lines),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from monitor.domain import Arm, Channel, Effect, Metric, Signature, Verdict
+from monitor.domain import Arm, Channel, Effect, Look, Metric, Signature, Verdict
 from monitor.views import numbers
 
 
@@ -265,3 +265,21 @@ def sessions_in_words(sessions: Mapping[str, int]) -> str:
         if baseline or mtp:
             parts.append(f"{subject.replace('confirm_', 'confirming ')} {baseline} + {mtp}")
     return f"{', '.join(parts)} (without + with MTP)" if parts else ""
+
+
+def look_in_words(look: Look | None) -> str:
+    """Return what a look was and how sure it had to be, for people who know no statistics; "" without one."""
+    if look is None:
+        return ""
+    which = f"look {look.number} of at most {look.of}, after {look.blocks} blocks of sessions"
+    called, cleared = _odds(look.level_regressed), _odds(look.level_unchanged)
+    return (
+        f"{which}. To call a change, chance had to be unlikelier than {called}; to call a row unchanged, "
+        f"unlikelier than {cleared} on each side."
+    )
+
+
+def _odds(level: float) -> str:
+    """Return 1 − level as people say it: `1 in 100`."""
+    rest = 1 - level
+    return f"1 in {1 / rest:.0f}" if rest > 0 else "any chance"

@@ -115,8 +115,8 @@ def test_init_follows_the_projects_it_is_given_with_their_indexes(call: Call, tm
     assert done.exit_code == 0, done.output
     content = tomllib.loads((tmp_path / "own.toml").read_text())
     assert content["sources"] == [
-        {"project": "vllm", "index_url": "https://index.example/simple/"},
-        {"project": "llama-cpp-python"},
+        {"project": "vllm", "index_url": "https://index.example/simple/", "backfill": 0},
+        {"project": "llama-cpp-python", "backfill": 0},
     ]
     assert content["state"] == "/srv/x"
     assert "mtp-monitor --config own.toml doctor" in done.stdout

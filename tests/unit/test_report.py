@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import factories
-from monitor.domain import Metric, Verdict
+from monitor.domain import Look, Metric, Verdict
 from monitor.errors import MonitorError
 from monitor.views import words
 from monitor.views.packages import package_rows
@@ -288,3 +288,12 @@ def test_a_report_that_cannot_be_written_there_says_so(tmp_path: Path) -> None:
 def test_a_log_loses_its_colours_titles_and_carriage_returns() -> None:
     log = "\x1b]0;title\x07\x1b[1;31mbad\x1b[0m\r\n 50 %\r100 %\n\x00\ud800\n"
     assert plain_log(log) == "bad\n 50 %\n100 %\n\ufffd\ufffd"
+
+
+def test_how_sure_a_look_had_to_be_is_said_in_odds() -> None:
+    look = Look(number=2, of=11, blocks=3, gating=4, level_regressed=0.99, level_unchanged=0.975)
+    said = words.look_in_words(look)
+    assert "look 2 of at most 11, after 3 blocks" in said
+    assert "unlikelier than 1 in 100" in said
+    assert "unlikelier than 1 in 40" in said
+    assert words.look_in_words(None) == ""
