@@ -13,7 +13,7 @@ from monitor.daemon import Daemon, Stop
 from monitor.domain import RunState
 from monitor.errors import StoreBusyError
 from monitor.pipeline import Station
-from monitor.store.queries import attempts, runs
+from monitor.store.queries import attempts, releases, runs
 from standins.service import World
 
 
@@ -75,6 +75,28 @@ def test_only_the_spools_of_ended_runs_are_removed(world: World, monkeypatch: py
         (spool / "run-1").mkdir()
         pipeline.recover(station)
         assert {path.name for path in spool.iterdir()} == {"run-77", "run-of-mine"}
+
+
+def test_a_release_with_a_run_stays_planned_although_a_newer_one_came_before_that_was_noted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(*_: object, **__: object) -> None:
+        raise Killed
+
+    with world.station() as station:
+        pipeline.cycle(station)
+        world.release("2026.7.9713")
+        with monkeypatch.context() as gone:
+            gone.setattr("monitor.steps.plan._decide", cut)
+            with pytest.raises(Killed):
+                pipeline.cycle(station)
+        world.release("2026.8.10229")
+        pipeline.cycle(station)
+        with station.store.read() as db:
+            states = {row.release.version: row.state for row in releases.all_of(db)}
+            measured = [run.version for run in reversed(runs.recent(db)) if run.state is RunState.DONE]
+    assert set(states.values()) == {"planned"}
+    assert measured == ["2026.6.9294", "2026.7.9713", "2026.8.10229"]
 
 
 def test_a_service_takes_a_run_up_again_whose_end_could_not_be_written(
