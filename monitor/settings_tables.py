@@ -168,7 +168,9 @@ class SourceSettings(_Table):
         foreign = sorted(
             key
             for key in self.model_fields_set - {"project", "kind", "channel"}
+            # A key that only says its default is no mistake: so a configuration is written out whole.
             if (key in _ATTACHED_KEYS) is not attached
+            and getattr(self, key) != type(self).model_fields[key].default
         )
         if foreign:
             raise PydanticCustomError(

@@ -30,7 +30,12 @@ Who = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=_HELP)
+    examples = output.examples(
+        "mtp-monitor incidents list --all",
+        "mtp-monitor incidents ack 3 --reason 'looking into it'",
+        "mtp-monitor incidents accept 3 --reason 'worth it for the new sampler'",
+    )
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=_HELP, epilog=examples)
     for name, command in (
         ("list", list_),
         ("show", show),
