@@ -10,6 +10,7 @@ from monitor.domain import RunState
 from monitor.errors import MonitorError, UnknownNameError
 from monitor.steps.states import MONITOR
 from monitor.steps.station import Station
+from monitor.steps.tidy import drop_spool
 from monitor.store.queries import attempts, queue, runs
 from monitor.store.queries.runs import Run
 
@@ -105,6 +106,7 @@ class LocalDispatcher:
                 runs.set_state(
                     db, run.id, RunState.FAILED, stage=MONITOR, reason=why, permanent=False, now=now
                 )
+        drop_spool(self._station, run.id)
 
 
 def _local(now: datetime) -> datetime:

@@ -285,7 +285,8 @@ def plan_news(station: Station) -> list[Run]:
     1. The first time, what exists is history: only the newest release is planned, and before it as many as
        `backfill` says, so that there is a reference from the first day on.
     2. Later every release that came of age since the last look is news. Of several on one stream only the
-       newest is planned; the others are skipped as coalesced, where a bisection finds them.
+       newest is planned; the others are skipped as coalesced, where a bisection finds them. One that has a
+       run already, because a monitor was killed before it could note that, stays planned.
     3. A file that was not there before, under a version that was planned or passed over, is news as well.
     4. A release that lost its files or was yanked while it waited in the queue is skipped there too.
     """
@@ -299,10 +300,11 @@ def plan_news(station: Station) -> list[Run]:
         _drop_lost(station, settings)
         news = [item for item in decisions if item.state is ReleaseState.AGED and not item.handled]
         keep = 1 if state.planned_at is not None else 1 + settings.backfill
-        for item in news[: max(len(news) - keep, 0)]:
-            _pass_over(station, item, newer=news[-1].decision.release.version)
-        for item in news[-keep:]:
-            planned += _plan_release(station, item, settings.channel)
+        for place, item in enumerate(news):
+            if place < len(news) - keep and not _has_runs(station, item):
+                _pass_over(station, item, newer=news[-1].decision.release.version)
+            else:
+                planned += _plan_release(station, item, settings.channel)
         if news:
             with station.store.write() as db:
                 polls.planned(db, settings.project, settings.channel, now=station.clock())
@@ -333,6 +335,17 @@ def _plan_release(station: Station, item: Settled, channel: str) -> list[Run]:
     state = ReleaseState.PLANNED if planned else ReleaseState.AGED
     _decide(station, item, state, None, detail, sha256=artifact.sha256 if planned else None)
     return [run for run in planned if run.state is RunState.PLANNED]
+
+
+def _has_runs(station: Station, item: Settled) -> bool:
+    artifact = item.decision.artifact
+    if artifact is None:
+        return False
+    with station.store.read() as db:
+        return any(
+            run.requested_by == DAEMON and run.artifact_sha256 == artifact.sha256
+            for run in queue.waiting(db, station.host.machine_id)
+        )
 
 
 def _pass_over(station: Station, item: Settled, *, newer: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,8 +10,10 @@ from sqlmodel import Session as Db
 from monitor.domain import Environment, Role, RunState
 from monitor.errors import AttachedChangedError, EngineError, MonitorError, ProvisionError
 from monitor.steps.station import Station
+from monitor.steps.tidy import drop_spool
 from monitor.store.queries import releases, runs, sessions
 from monitor.store.queries.runs import Run
+from monitor.store.transitions import ENDED
 
 INSTALL, ENGINE, MONITOR = "install", "engine", "monitor"
 """Stages a run can fail in. In the last one it is the monitor's or the machine's fault, not the release's."""
@@ -83,7 +84,7 @@ def settle_attempt(station: Station, planned: Run, environment: Environment, ref
         )
         if before is not None and not same:
             sessions.discard(db, planned.id)
-            shutil.rmtree(station.settings.spool_dir / f"run-{planned.id}", ignore_errors=True)
+            drop_spool(station, planned.id)
         if planned.reference_run_id not in (None, reference.id if reference else None):
             # They were measured in turns with another release.
             sessions.discard(db, planned.id, Role.CONFIRM)
@@ -100,6 +101,8 @@ def _end(
             db, planned.id, state, stage=stage, reason=reason, permanent=permanent, now=station.clock()
         )
         end_attempt(db, station, planned, state)
+    if state in ENDED:
+        drop_spool(station, planned.id)
 
 
 def end_attempt(db: Db, station: Station, planned: Run, state: RunState) -> None:

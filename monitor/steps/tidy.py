@@ -21,8 +21,12 @@ def tidy(station: Station) -> None:
     _drop_spools(station)
 
 
+def drop_spool(station: Station, run_id: int) -> None:
+    """Remove what a run has in the spool, once it has ended: what is complete of it is in the store."""
+    shutil.rmtree(station.settings.spool_dir / f"run-{run_id}", ignore_errors=True)
+
+
 def _drop_spools(station: Station) -> None:
-    """Remove the spools of runs that have ended; whatever was complete in them is in the store."""
     for folder in station.settings.spool_dir.glob("run-*"):
         number = folder.name.removeprefix("run-")
         if not number.isdigit():
@@ -30,4 +34,4 @@ def _drop_spools(station: Station) -> None:
         with station.store.read() as db:
             run = runs.get(db, int(number))
         if run is not None and run.state in ENDED:
-            shutil.rmtree(folder, ignore_errors=True)
+            drop_spool(station, run.id)
