@@ -89,6 +89,14 @@ def free_disk(path: Path) -> int:
     return shutil.disk_usage(there).free
 
 
+def is_full(path: Path) -> bool:
+    """Say whether the disk that `path` lies on has no room worth the name, so that anything may fail."""
+    return free_disk(path) < _NO_ROOM_BYTES
+
+
+_NO_ROOM_BYTES = 2**20
+
+
 def is_quiet() -> tuple[bool, str]:
     """Say whether the machine idles, with a sentence for people; a load average only hints at it."""
     load = os.getloadavg()[0]

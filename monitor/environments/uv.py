@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -19,6 +20,7 @@ from urllib.parse import unquote
 
 from packaging.utils import canonicalize_name
 
+from monitor import host
 from monitor.domain import Artifact, Environment, Package
 from monitor.environments import collect, record, resolution
 from monitor.environments.command import UvCommand, run_bound
@@ -114,6 +116,11 @@ class UvEnvironments:
                 return self._build(artifact, source, building, key, tell)
             except OSError as error:
                 raise disk_error(error, building) from error
+            except ProvisionError as error:
+                # Whatever words it failed with: on a full disk that is not the release's fault.
+                if host.is_full(self._root):
+                    raise disk_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), building) from error
+                raise
             finally:
                 shutil.rmtree(building, ignore_errors=True)
 

@@ -7,12 +7,16 @@ in the middle of is thrown away and measured again, everything before it is kept
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from monitor import host
+from monitor.bench.server import cannot_prepare
 from monitor.bench.session import measure_session
 from monitor.bench.spool import Spool
 from monitor.checks.loader import select_prompts
@@ -224,9 +228,14 @@ def _measure_into(spool: Spool, bench: Bench, slot: Slot, build: Build) -> tuple
                 scratch=bench.station.settings.state / "scratch",
                 on_sample=keep,
             )
-        except EngineError:
-            # A server that its owner stopped or upgraded meanwhile says nothing about the release.
+        except EngineError as error:
+            # A server that its owner stopped or upgraded meanwhile says nothing about the release, nor does
+            # one that found no room for its files.
             _confirm_unchanged(bench, build)
+            if host.is_full(bench.station.settings.state):
+                raise cannot_prepare(
+                    bench.station.settings.state, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                ) from error
             raise
         _confirm_unchanged(bench, build)
     except BaseException:

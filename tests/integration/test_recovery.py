@@ -10,11 +10,13 @@ import pytest
 
 from monitor import pipeline
 from monitor.daemon import Daemon, Stop
-from monitor.domain import RunState
-from monitor.errors import StoreBusyError
+from monitor.domain import Artifact, RunState
+from monitor.environments.uv import UvEnvironments
+from monitor.errors import DiskFullError, MonitorError, ProvisionError, StoreBusyError
 from monitor.pipeline import Station
+from monitor.settings_tables import SourceSettings, UvSettings
 from monitor.store.queries import attempts, releases, runs
-from standins.service import World
+from standins.service import Build, World
 
 
 class Killed(BaseException):
@@ -160,3 +162,35 @@ def test_a_stopped_run_says_so(world: World) -> None:
         with station.store.read() as db:
             (run,) = runs.recent(db)
         assert (run.state, run.reason) == (RunState.INTERRUPTED, "the monitor was stopped")
+
+
+def test_an_engine_that_fails_on_a_full_disk_is_no_broken_release(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.release("2026.7.9713", Build(fault="start"))
+    with world.station() as station:
+        with monkeypatch.context() as full:
+            full.setattr("monitor.host.free_disk", lambda _: 0)
+            pipeline.cycle(station)
+        with station.store.read() as db:
+            (run,) = runs.recent(db)
+        assert run.state is RunState.INTERRUPTED
+        assert "No room left" in run.reason
+        world.wait(minutes=2)
+        pipeline.cycle(station)
+        assert state_of(station) is RunState.FAILED
+
+
+@pytest.mark.parametrize(("free", "error"), [(0, DiskFullError), (2**30, ProvisionError)])
+def test_an_install_that_fails_on_a_full_disk_is_no_broken_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, error: type[MonitorError]
+) -> None:
+    def broken(*_: object) -> None:
+        raise ProvisionError("The interpreter has no configuration.")
+
+    environments = UvEnvironments(tmp_path, uv=UvSettings())
+    monkeypatch.setattr(environments, "_build", broken)
+    monkeypatch.setattr("monitor.host.free_disk", lambda _: free)
+    artifact = Artifact("xllamacpp", "1.0", "xllamacpp-1.0-py3-none-any.whl", "0" * 64, "file:///nowhere")
+    with pytest.raises(error):
+        environments.provision(artifact, SourceSettings(project="xllamacpp"))
