@@ -74,7 +74,7 @@ def _show_pages(station: Station, audience: _Terminal, done: Demonstration, *, s
     with pages(station) as address:
         for outcome in done.runs:
             answer = httpx.get(f"{address}api/v1/runs/{outcome.run.id}", timeout=_PAGE_S, trust_env=False)
-            shown = answer.raise_for_status().json()["verdict"]
+            shown = answer.raise_for_status().json()["run"]["verdict"]
             found = outcome.judgement.verdict if outcome.judgement else None
             if shown != found:
                 raise MonitorError(f"The pages call run {outcome.run.id} {shown}, the report {found}.")
