@@ -19,7 +19,7 @@ from monitor.store.transitions import ENDED
 KILLS = int(os.environ.get("KILLS", "50"))
 SEED = int(os.environ.get("SEED", "20261124"))
 SHORTEST_S = 0.2
-WORK_S = 8.0
+WORK_S = 5.0
 """How far into its work a cycle may come, beside the time one takes that has nothing to do."""
 STORY = (Fault.QUIET, Fault.WORSE_HEAD, Fault.CRASH, Fault.QUIET)
 
