@@ -38,12 +38,13 @@ layers: $(READY) ## who may import whom
 
 tests: $(READY) $(CHROMIUM) ## unit, integration, acceptance and browser tests, with coverage
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest tests/unit tests/integration tests/acceptance tests/browser
+	$(BIN)/coverage run -m pytest tests/unit tests/integration tests/acceptance tests/browser \
+		--ignore tests/acceptance/test_ten_releases.py
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-test-engines: $(READY) ## real engines over builds months apart (slow)
-	$(BIN)/pytest tests/engines
+test-engines: $(READY) ## real engines over builds months apart, and ten kinds of release (slow)
+	$(BIN)/pytest tests/engines tests/acceptance/test_ten_releases.py
 
 test-faults: $(READY) ## kill, starve and mislead the monitor (slow)
 	$(BIN)/pytest tests/faults

@@ -5,6 +5,7 @@ A module offers `register(app)` and imports what is heavy inside its command, so
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -131,6 +132,8 @@ def _options(
 
 def main() -> None:
     """Run the command line; the process ends with one of `monitor.cli.output.Code`."""
+    # Asked to end, a command ends as at Ctrl-C: its engine in order, and what it measured kept.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks ✓ or × shows a question mark instead of ending the command.
         if hasattr(stream, "reconfigure"):

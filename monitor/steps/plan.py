@@ -305,7 +305,7 @@ def plan_news(station: Station) -> list[Run]:
                 _pass_over(station, item, newer=news[-1].decision.release.version)
             else:
                 planned += _plan_release(station, item, settings.channel)
-        if news:
+        if state.planned_at is None and (news or any(item.handled for item in decisions)):
             with station.store.write() as db:
                 polls.planned(db, settings.project, settings.channel, now=station.clock())
     return planned

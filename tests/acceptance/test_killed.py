@@ -101,7 +101,7 @@ def test_a_second_run_on_the_same_state_is_refused_and_names_the_first(own_house
         wait_until(lambda: begun_sessions(house), "a session")
         second = house.run("run", CHECK, "--release", "xllamacpp==2026.8.10566", code=1)
     finally:
-        monitor.send_signal(signal.SIGINT)
+        monitor.send_signal(signal.SIGTERM)  # ends it in order, like Ctrl-C
         monitor.communicate(timeout=PATIENCE_S)
 
     assert str(monitor.pid) in second.stderr
