@@ -271,7 +271,8 @@ def look_in_words(look: Look | None) -> str:
     """Return what a look was and how sure it had to be, for people who know no statistics; "" without one."""
     if look is None:
         return ""
-    which = f"look {look.number} of at most {look.of}, after {look.blocks} blocks of sessions"
+    blocks = f"{look.blocks} block{'' if look.blocks == 1 else 's'}"
+    which = f"look {look.number} of at most {look.of}, after {blocks} of sessions"
     called, cleared = _odds(look.level_regressed), _odds(look.level_unchanged)
     return (
         f"{which}. To call a change, chance had to be unlikelier than {called}; to call a row unchanged, "
