@@ -28,6 +28,7 @@ from monitor.settings_tables import (
     AnyPath,
     Assignment,
     DestinationSettings,
+    GithubSettings,
     HostSettings,
     ModelSettings,
     ScheduleSettings,
@@ -41,6 +42,7 @@ from monitor.settings_tables import (
 __all__ = [
     "Assignment",
     "DestinationSettings",
+    "GithubSettings",
     "HostSettings",
     "ModelSettings",
     "ScheduleSettings",
@@ -105,6 +107,7 @@ class Settings(BaseSettings):
         (), description="Host names that may be sent to although their address is private."
     )
     web: WebSettings = Field(WebSettings(), description="The pages and the API.")
+    github: GithubSettings = Field(GithubSettings(), description="How GitHub is asked.")
     models: ModelSettings = Field(ModelSettings(), description="Where weights come from and lie.")
     uv: UvSettings = Field(UvSettings(), description="How environments are built.")
 
@@ -263,7 +266,7 @@ def _read(file: Path) -> dict[str, Any]:
 def _refuse_written_secrets(values: dict[str, Any], file: Path) -> None:
     written = [
         (f"{table}.token", f"{table}.token_file", f"{ENV_PREFIX}{table.upper()}__TOKEN")
-        for table in ("web", "models")
+        for table in ("web", "models", "github")
         if isinstance(values.get(table), dict) and "token" in values[table]
     ]
     destinations = values.get("destinations")
