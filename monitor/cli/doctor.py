@@ -236,7 +236,7 @@ def _database(settings: Settings) -> Finding:
 
 
 def _tools(settings: Settings) -> Iterator[Finding]:
-    from monitor.environments.uv import UvEnvironments  # noqa: PLC0415
+    from monitor.environments.uv import WheelBuilder  # noqa: PLC0415
 
     topic = "tools"
     yield Finding(topic, "monitor", State.FINE, f"mtp-monitor on Python {platform.python_version()}")
@@ -248,8 +248,7 @@ def _tools(settings: Settings) -> Iterator[Finding]:
         return
     yield Finding(topic, "uv", State.FINE, f"{version} ({uv})")
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            version = UvEnvironments(Path(folder), uv=settings.uv).python_version
+        version = WheelBuilder(settings.uv).python_version
     except MonitorError as error:
         yield Finding(topic, "python", State.STOPS, error.what, error.advice)
     else:

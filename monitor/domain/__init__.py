@@ -26,6 +26,7 @@ from monitor.domain.incidents import (
     MessageType,
 )
 from monitor.domain.measurements import Header, Role, Sample, SampleSet, Session
+from monitor.domain.packaging import Packaging, packaging_of
 from monitor.domain.releases import (
     Artifact,
     Environment,
@@ -87,6 +88,7 @@ __all__ = [
     "Metric",
     "ModelSpec",
     "Package",
+    "Packaging",
     "Prompt",
     "Release",
     "ReleaseState",
@@ -104,5 +106,6 @@ __all__ = [
     "Workload",
     "is_attached",
     "measures",
+    "packaging_of",
     "version_order",
 ]

@@ -70,13 +70,18 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """An isolated install of one artifact, complete and never changed afterwards."""
+    """An isolated install of one artifact, complete and never changed afterwards.
+
+    Its programs lie in `bin`, whatever it was made of.
+    """
 
     key: str
     artifact: Artifact
     path: Path
-    python: Path
+    python: Path | None
+    """None in one that holds programs alone, and where that of an attached engine is not known."""
     python_version: str
+    """"" where there is no Python."""
     packages: tuple[Package, ...]
     built_at: datetime
     reused: bool = False

@@ -69,6 +69,26 @@ class Setup:
         added = self.check.serve_mtp if self.arm is Arm.MTP else {}
         return {**self.check.serve, **added}
 
+    @property
+    def python(self) -> Path:
+        """Return the Python of the environment.
+
+        Raises:
+            ConfigurationError: when the release came as programs without one.
+
+        """
+        if self.environment.python is None:
+            raise ConfigurationError(
+                f"The engine {self.check.engine!r} of the check {self.check.id} runs in a Python, and "
+                f"{self.environment.artifact.filename} comes without one.",
+                advice="give the project a check with the engine 'llama-server' (`assignments`)",
+            )
+        return self.environment.python
+
+    def program(self, name: str) -> Path:
+        """Return where a program of the environment lies."""
+        return self.environment.path / "bin" / name
+
 
 @dataclass(frozen=True, slots=True)
 class Launch:

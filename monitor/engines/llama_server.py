@@ -42,7 +42,7 @@ class LlamaServerEngine:
                 advice="without it every build would choose for itself, and differently",
             )
         streams = setup.check.concurrency
-        argv = [str(setup.environment.path / "bin" / "llama-server"), "-m", str(setup.model)]
+        argv = [str(setup.program("llama-server")), "-m", str(setup.model)]
         argv += ["--host", "127.0.0.1", "--port", str(setup.port)]
         argv += ["-c", str(settings["context"] * streams), "-np", str(streams)]
         argv += ["--metrics", "--slots", "--props"]

@@ -71,7 +71,7 @@ class VllmEngine:
                 f"The check {setup.check.id} lacks `serve.context`.",
                 advice="without it vLLM takes the model's longest context, which may not fit",
             )
-        argv = [str(setup.environment.python), "-u", "-m", "vllm.entrypoints.openai.api_server"]
+        argv = [str(setup.python), "-u", "-m", "vllm.entrypoints.openai.api_server"]
         argv += ["--model", str(setup.model), "--served-model-name", SERVED_NAME]
         argv += ["--host", "127.0.0.1", "--port", str(setup.port)]
         argv += ["--max-model-len", str(settings["context"]), *text_settings(settings, "flags")]
@@ -84,9 +84,7 @@ class VllmEngine:
             if setup.draft_model is not None:
                 speculative["model"] = str(setup.draft_model)
             argv += ["--speculative-config", json.dumps(speculative, sort_keys=True)]
-        return Launch(
-            argv=tuple(argv), environment=variables(settings), path=(setup.environment.python.parent,)
-        )
+        return Launch(argv=tuple(argv), environment=variables(settings), path=(setup.python.parent,))
 
     def address(self, setup: Setup, /) -> str | None:
         """Return the address it was told to listen at."""

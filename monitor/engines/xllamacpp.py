@@ -62,7 +62,7 @@ class XllamacppEngine:
         return Launch(
             # -B: an environment is never changed by running it.
             argv=(
-                str(setup.environment.python),
+                str(setup.python),
                 "-I",
                 "-B",
                 "-u",
@@ -71,7 +71,7 @@ class XllamacppEngine:
             ),
             environment=variables(settings),
             files={_ORDER: json.dumps(order, indent=1)},
-            path=(setup.environment.python.parent,),
+            path=(setup.python.parent,),
         )
 
     def address(self, setup: Setup, /) -> str | None:

@@ -89,7 +89,7 @@ def environment_of(artifact: Artifact, now: Fingerprint, python: Path | None) ->
         key=f"attached-{artifact.project}-{artifact.sha256[:12]}",
         artifact=artifact,
         path=python.parent.parent if python else Path("/"),
-        python=python or Path("/"),
+        python=python,
         python_version=now.python_version,
         packages=(*now.packages, *engine, *image, *driver),
         built_at=datetime.now(UTC),

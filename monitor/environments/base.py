@@ -1,42 +1,66 @@
-"""What two environments differ in, so that a new torch is not blamed on the release under test."""
+"""What makes an environment of one packaging: the interface, and what a builder is given to work with.
+
+`monitor/environments/collection.py` decides which builder makes which environment and owns the folder: it
+locks, lets build aside, records, moves into place and tidies up. A builder only fills an empty folder.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
 
-from packaging.utils import canonicalize_name
+from monitor.domain import Artifact, Environment, Packaging
+from monitor.settings_tables import SourceSettings
 
-from monitor.domain import Environment, Package
+Tell = Callable[[str], None]
+"""Told in words what is being done."""
 
 
 @dataclass(frozen=True, slots=True)
-class EnvironmentDifference:
-    """Packages of the candidate against those of the reference, each list by name."""
+class Order:
+    """One environment to be built."""
 
-    added: tuple[Package, ...]
-    removed: tuple[Package, ...]
-    changed: tuple[tuple[Package, Package], ...]
-    """(as in the reference, as in the candidate): another version, or another file of the same one."""
-
-
-def difference(reference: Environment, candidate: Environment) -> EnvironmentDifference:
-    """Return what was added, removed and changed from `reference` to `candidate`.
-
-    The released project itself is a package like the others.
-    """
-    old = {str(canonicalize_name(package.name)): package for package in reference.packages}
-    new = {str(canonicalize_name(package.name)): package for package in candidate.packages}
-    return EnvironmentDifference(
-        added=tuple(new[name] for name in sorted(new.keys() - old.keys())),
-        removed=tuple(old[name] for name in sorted(old.keys() - new.keys())),
-        changed=tuple(
-            (old[name], new[name])
-            for name in sorted(old.keys() & new.keys())
-            if _differ(old[name], new[name])
-        ),
-    )
+    artifact: Artifact
+    source: SourceSettings
+    """Where the artifact and what it needs are had from."""
+    key: str
+    folder: Path
+    """Absent when building begins, removed when it fails, moved when done: nothing in it may name it."""
+    beside: tuple[Artifact, ...] = ()
+    """Further files of the same release."""
+    tell: Tell = field(default=lambda _: None)
 
 
-def _differ(old: Package, new: Package) -> bool:
-    known = old.sha256 is not None and new.sha256 is not None
-    return old.version != new.version or (known and old.sha256 != new.sha256)
+class Builder(Protocol):
+    """Makes environments of one packaging."""
+
+    @property
+    def packaging(self) -> Packaging:
+        """What it builds from."""
+
+    @property
+    def deadline_s(self) -> float:
+        """How long a build may take, in seconds: another process waits that long for it."""
+
+    def key(self, artifact: Artifact) -> str:
+        """Return the name of the artifact's environment as it would be built here now.
+
+        Whatever makes another environment of the same file is part of it: a Python, a compiler, flags.
+
+        Raises:
+            ProvisionError: this machine lacks what it takes.
+
+        """
+
+    def build(self, order: Order) -> Environment:
+        """Fill `order.folder` and return what it holds now, with paths in that folder.
+
+        Raises:
+            ProvisionError: the artifact does not install here.
+            SourceError: something could not be fetched.
+            ArtifactChangedError: a file came with another sha256 than its source listed.
+            DiskFullError: no room. OSError: the same, or the folder cannot be written.
+
+        """

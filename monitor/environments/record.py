@@ -15,10 +15,9 @@ RECORD = "environment.json"
 _ADAPTER = TypeAdapter(Environment)
 
 
-def key_of(artifact: Artifact, python_version: str) -> str:
-    """Return the name of the environment of `artifact` on a Python: project, version, sha256, X.Y."""
-    minor = ".".join(python_version.split(".")[:2])
-    name = f"{artifact.project}-{artifact.version}-{artifact.sha256[:12]}-py{minor}"
+def key_of(artifact: Artifact, made_with: str) -> str:
+    """Return the name of an environment of `artifact`: project, version, sha256, what it was made with."""
+    name = f"{artifact.project}-{artifact.version}-{artifact.sha256[:12]}-{made_with}"
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)
 
 
@@ -39,11 +38,19 @@ def read(folder: Path) -> Environment | None:
         found = _ADAPTER.validate_json((folder / RECORD).read_bytes())
     except (OSError, ValidationError):
         return None
-    python = python_in(folder)
-    # The link dangles when the Python it was built with is gone.
-    if found.key != folder.name or not python.exists():
+    if found.key != folder.name:
         return None
-    return replace(found, path=folder, python=python)
+    placed_here = placed(found, folder)
+    # The link dangles when the Python it was built with is gone.
+    if placed_here.python is not None and not placed_here.python.exists():
+        return None
+    return placed_here
+
+
+def placed(environment: Environment, folder: Path) -> Environment:
+    """Return the environment with the paths it has in `folder`."""
+    python = python_in(folder) if environment.python is not None else None
+    return replace(environment, path=folder, python=python)
 
 
 def python_in(folder: Path) -> Path:

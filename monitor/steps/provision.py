@@ -10,7 +10,7 @@ from monitor.domain import SERVED, Artifact, Check, Environment, ModelSpec, is_a
 from monitor.errors import UnknownNameError
 from monitor.steps import attached
 from monitor.steps.station import Station
-from monitor.store.queries import environments
+from monitor.store.queries import environments, releases
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,14 @@ def provision(station: Station, artifact: Artifact) -> Environment:
     if is_attached(artifact):
         environment = attached.environment(station.settings, artifact, station.checks)
     else:
-        environment = station.environments.provision(artifact, source, on_step=station.progress.stage)
+        with station.store.read() as db:
+            listed = releases.artifacts_of(db, artifact.project, artifact.version)
+        environment = station.environments.provision(
+            artifact,
+            source,
+            beside=[other for other in listed if other.sha256 != artifact.sha256],
+            on_step=station.progress.stage,
+        )
     with station.store.write() as db:
         environments.save(db, environment)
     return environment

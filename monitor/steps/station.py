@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self
 from monitor import host as host_module
 from monitor.checks import loader
 from monitor.domain import Check, Host
-from monitor.environments.uv import UvEnvironments
+from monitor.environments.collection import Environments
 from monitor.errors import HostError
 from monitor.net import Http
 from monitor.releases.attached import AttachedSource
@@ -68,7 +68,7 @@ class Station:
     store: Store
     host: Host
     http: Http
-    environments: UvEnvironments
+    environments: Environments
     checks: dict[str, Check]
     progress: Progress = field(default_factory=Silent)
     clock: Callable[[], datetime] = now_utc
@@ -101,7 +101,7 @@ class Station:
             store=store,
             host=described,
             http=http,
-            environments=UvEnvironments(settings.environments_dir, uv=settings.uv, http=http),
+            environments=Environments.at(settings.environments_dir, uv=settings.uv, http=http),
             checks=checks,
             progress=progress or Silent(),
         )

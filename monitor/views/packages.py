@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from monitor.domain import Environment, Package
-from monitor.environments.base import difference
+from monitor.environments.difference import difference
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from monitor.domain import Artifact
 from monitor.environments import command
-from monitor.environments.uv import UvEnvironments
+from monitor.environments.collection import Environments
 from monitor.errors import ArtifactChangedError, DiskFullError, MonitorError, ProvisionError, SourceError
 from monitor.net import Http
 from monitor.settings_tables import SourceSettings
@@ -31,7 +31,7 @@ def index() -> Iterator[IndexServer]:
 
 
 @pytest.fixture
-def environments(tmp_path: Path) -> UvEnvironments:
+def environments(tmp_path: Path) -> Environments:
     return made(tmp_path)
 
 
@@ -40,7 +40,7 @@ def environments(tmp_path: Path) -> UvEnvironments:
 
 
 def provisioning_fails(
-    environments: UvEnvironments, artifact: Artifact, settings: SourceSettings, kind: type[MonitorError]
+    environments: Environments, artifact: Artifact, settings: SourceSettings, kind: type[MonitorError]
 ) -> MonitorError:
     with pytest.raises(kind) as error:
         environments.provision(artifact, settings)
@@ -79,7 +79,7 @@ def source_only_dependency(index: IndexServer) -> Artifact:
 )
 def test_a_release_that_does_not_resolve_says_why_and_the_next_is_not_affected(
     index: IndexServer,
-    environments: UvEnvironments,
+    environments: Environments,
     tmp_path: Path,
     release: Callable[[IndexServer], Artifact],
     says: str,
@@ -93,7 +93,7 @@ def test_a_release_that_does_not_resolve_says_why_and_the_next_is_not_affected(
 
 
 def test_a_source_archive_is_refused_before_anything_is_built(
-    index: IndexServer, environments: UvEnvironments
+    index: IndexServer, environments: Environments
 ) -> None:
     index.add("demo", "demo-1.0.tar.gz", b"")
 
@@ -119,7 +119,7 @@ def test_a_file_with_another_content_than_listed_is_never_installed(
 
 
 def test_a_file_of_a_folder_that_was_altered_or_taken_away_is_told_apart(
-    index: IndexServer, environments: UvEnvironments, tmp_path: Path
+    index: IndexServer, environments: Environments, tmp_path: Path
 ) -> None:
     publish(index, "2.0")
     name, content = wheel("demo", "1.0+mine")
@@ -137,7 +137,7 @@ def test_a_file_of_a_folder_that_was_altered_or_taken_away_is_told_apart(
 
 
 def test_a_dependency_with_another_content_than_listed_is_never_installed(
-    index: IndexServer, environments: UvEnvironments, tmp_path: Path
+    index: IndexServer, environments: Environments, tmp_path: Path
 ) -> None:
     index.add("low", *wheel("low", "2.0", body="import evil"), hashes={"sha256": "0" * 64})
     artifact = publish(index, needs=["low"])
@@ -149,7 +149,7 @@ def test_a_dependency_with_another_content_than_listed_is_never_installed(
 
 
 def test_the_same_version_uploaded_again_gets_an_environment_of_its_own(
-    index: IndexServer, environments: UvEnvironments
+    index: IndexServer, environments: Environments
 ) -> None:
     first = environments.provision(publish(index, body="x = 1"), source(index))
     second = environments.provision(publish(index, body="x = 2"), source(index))
@@ -181,7 +181,7 @@ def test_a_file_that_is_listed_and_not_served_is_worth_another_try(
 
 
 def test_a_full_disk_while_installing_leaves_what_was_complete_and_no_half(
-    index: IndexServer, environments: UvEnvironments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    index: IndexServer, environments: Environments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = environments.provision(publish(index), source(index))
     artifact = publish(index, "2.0")
@@ -206,7 +206,7 @@ def test_a_full_disk_while_installing_leaves_what_was_complete_and_no_half(
 
 
 def test_a_builder_that_is_killed_leaves_no_process_and_its_half_is_swept(
-    index: IndexServer, environments: UvEnvironments, tmp_path: Path
+    index: IndexServer, environments: Environments, tmp_path: Path
 ) -> None:
     artifact, settings = publish(index), source(index)
     stuck = in_place_of_uv(tmp_path, "compile", f"touch {tmp_path}/begun; exec sleep 600")
@@ -216,12 +216,12 @@ def test_a_builder_that_is_killed_leaves_no_process_and_its_half_is_swept(
         from pydantic import TypeAdapter
         from monitor.domain import Artifact
         from monitor.environments import command
-        from monitor.environments.uv import UvEnvironments
+        from monitor.environments.collection import Environments
         from monitor.settings_tables import SourceSettings, UvSettings
         command.uv.find_uv_bin = lambda: {str(stuck)!r}
         artifact = TypeAdapter(Artifact).validate_json({TypeAdapter(Artifact).dump_json(artifact)!r})
         source = SourceSettings.model_validate_json({settings.model_dump_json()!r})
-        UvEnvironments(Path({str(tmp_path / "environments")!r}), uv=UvSettings()).provision(artifact, source)
+        Environments.at(Path({str(tmp_path / "environments")!r}), uv=UvSettings()).provision(artifact, source)
         """)
     )
     builder = subprocess.Popen([sys.executable, str(tmp_path / "build.py")], cwd=Path.cwd())

@@ -11,8 +11,9 @@ import pytest
 
 from monitor.domain import Environment, Package
 from monitor.environments import command
-from monitor.environments.base import difference
-from monitor.environments.uv import UvEnvironments
+from monitor.environments.collection import Environments
+from monitor.environments.difference import difference
+from monitor.environments.uv import WheelBuilder
 from monitor.errors import ProvisionError, SourceError
 from monitor.net import Http
 from monitor.releases.package_index import PackageIndex
@@ -31,7 +32,7 @@ def index() -> Iterator[IndexServer]:
 
 
 @pytest.fixture
-def environments(tmp_path: Path) -> UvEnvironments:
+def environments(tmp_path: Path) -> Environments:
     return made(tmp_path)
 
 
@@ -56,7 +57,7 @@ def test_a_real_release_is_installed_recorded_reused_and_rebuilt_without_a_netwo
         (release,) = [item for item in PackageIndex(settings, http).poll() if item.version == "2026.10.11549"]
     (artifact,) = [item for item in release.artifacts if "cp310-abi3-manylinux2014_x86_64" in item.filename]
     steps: list[str] = []
-    here = UvEnvironments(tmp_path / "here", uv=UvSettings())
+    here = Environments.at(tmp_path / "here", uv=UvSettings())
 
     built = here.provision(artifact, settings, on_step=steps.append)
 
@@ -69,12 +70,12 @@ def test_a_real_release_is_installed_recorded_reused_and_rebuilt_without_a_netwo
     without_network(monkeypatch)
     again = here.provision(artifact, settings, on_step=steps.append)
     assert again == replace(built, reused=True)
-    elsewhere = UvEnvironments(tmp_path / "elsewhere", uv=UvSettings())
+    elsewhere = Environments.at(tmp_path / "elsewhere", uv=UvSettings())
     assert elsewhere.provision(artifact, settings).packages == built.packages
 
 
 def test_dependencies_come_from_the_same_source_each_held_to_one_file(
-    index: IndexServer, environments: UvEnvironments
+    index: IndexServer, environments: Environments
 ) -> None:
     low = index.add("low", *wheel("low", "2.0", body="x = 2"))
     index.add("low", *wheel("low", "3.0"), yanked="broken")
@@ -92,7 +93,7 @@ def test_dependencies_come_from_the_same_source_each_held_to_one_file(
 
 
 def test_what_the_shell_is_set_to_decides_nothing(
-    index: IndexServer, environments: UvEnvironments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    index: IndexServer, environments: Environments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index.add("low", *wheel("low", "2.0"))
     artifact = publish(index, needs=["low"])
@@ -113,7 +114,7 @@ def test_what_the_shell_is_set_to_decides_nothing(
 
 
 def test_a_file_of_a_folder_installs_without_any_index(
-    index: IndexServer, environments: UvEnvironments, tmp_path: Path
+    index: IndexServer, environments: Environments, tmp_path: Path
 ) -> None:
     publish(index, "2026.10.11549", body="x = 'good'")
     name, content = wheel("demo", "2026.10.11549+planted.worse.head", body="x = 'planted'")
@@ -135,12 +136,13 @@ def test_a_file_of_a_folder_installs_without_any_index(
 def test_the_configured_python_is_used_and_a_missing_one_is_named(index: IndexServer, tmp_path: Path) -> None:
     artifact = publish(index)
     base = getattr(sys, "_base_executable", sys.executable)
-    named = UvEnvironments(tmp_path / "named", uv=UvSettings(python=base, cache_dir=tmp_path / "cache"))
+    uv = UvSettings(python=base, cache_dir=tmp_path / "cache")
+    named = Environments.at(tmp_path / "named", uv=uv)
 
     built = named.provision(artifact, source(index))
 
-    assert built.python_version == named.python_version == ".".join(map(str, sys.version_info[:3]))
-    missing = UvEnvironments(tmp_path / "missing", uv=UvSettings(python="/no/such/python"))
+    assert built.python_version == WheelBuilder(uv).python_version == ".".join(map(str, sys.version_info[:3]))
+    missing = Environments.at(tmp_path / "missing", uv=UvSettings(python="/no/such/python"))
     with pytest.raises(ProvisionError, match="/no/such/python"):
         missing.provision(artifact, source(index))
 
@@ -170,7 +172,7 @@ def test_without_a_network_what_is_there_or_in_the_cache_still_serves(
 
 
 def test_an_environment_that_is_damaged_is_built_again(
-    index: IndexServer, environments: UvEnvironments
+    index: IndexServer, environments: Environments
 ) -> None:
     artifact = publish(index)
     built = environments.provision(artifact, source(index))
@@ -180,12 +182,13 @@ def test_an_environment_that_is_damaged_is_built_again(
     assert environments.all() == []
     assert environments.provision(artifact, source(index)).reused is False
 
+    assert built.python is not None
     built.python.unlink()
     assert environments.find(artifact) is None
 
 
 def test_an_environment_can_be_removed_and_removing_twice_is_no_error(
-    index: IndexServer, environments: UvEnvironments, tmp_path: Path
+    index: IndexServer, environments: Environments, tmp_path: Path
 ) -> None:
     artifact = publish(index)
     built = environments.provision(artifact, source(index))
@@ -242,7 +245,7 @@ def test_no_credentials_are_stored_shown_or_given_as_an_option(
 
 
 def test_the_difference_of_two_environments_names_every_package_that_moved(
-    index: IndexServer, environments: UvEnvironments
+    index: IndexServer, environments: Environments
 ) -> None:
     index.add("low", *wheel("low", "1.0"))
     index.add("old", *wheel("old", "1.0"))

@@ -11,7 +11,8 @@ import pytest
 from monitor import pipeline
 from monitor.daemon import Daemon, Stop
 from monitor.domain import Artifact, RunState
-from monitor.environments.uv import UvEnvironments
+from monitor.environments.collection import Environments
+from monitor.environments.uv import WheelBuilder
 from monitor.errors import DiskFullError, MonitorError, ProvisionError, StoreBusyError
 from monitor.pipeline import Station
 from monitor.settings_tables import SourceSettings, UvSettings
@@ -188,8 +189,8 @@ def test_an_install_that_fails_on_a_full_disk_is_no_broken_release(
     def broken(*_: object) -> None:
         raise ProvisionError("The interpreter has no configuration.")
 
-    environments = UvEnvironments(tmp_path, uv=UvSettings())
-    monkeypatch.setattr(environments, "_build", broken)
+    environments = Environments.at(tmp_path, uv=UvSettings())
+    monkeypatch.setattr(WheelBuilder, "build", broken)
     monkeypatch.setattr("monitor.host.free_disk", lambda _: free)
     artifact = Artifact("xllamacpp", "1.0", "xllamacpp-1.0-py3-none-any.whl", "0" * 64, "file:///nowhere")
     with pytest.raises(error):

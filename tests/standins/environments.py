@@ -8,7 +8,7 @@ from typing import Any
 
 from monitor.domain import Artifact, Environment
 from monitor.environments import command
-from monitor.environments.uv import UvEnvironments
+from monitor.environments.collection import Environments
 from monitor.net import Http
 from monitor.releases.package_index import PackageIndex
 from monitor.settings_tables import SourceSettings, UvSettings
@@ -16,8 +16,8 @@ from standins.index import IndexServer
 from standins.wheels import wheel
 
 
-def made(tmp_path: Path, *, folder: str = "environments", http: Http | None = None) -> UvEnvironments:
-    return UvEnvironments(tmp_path / folder, uv=UvSettings(cache_dir=tmp_path / "cache"), http=http)
+def made(tmp_path: Path, *, folder: str = "environments", http: Http | None = None) -> Environments:
+    return Environments.at(tmp_path / folder, uv=UvSettings(cache_dir=tmp_path / "cache"), http=http)
 
 
 def source(index: IndexServer, **settings: object) -> SourceSettings:
@@ -42,6 +42,7 @@ def left_in(tmp_path: Path, folder: str = "environments") -> list[str]:
 
 def running(environment: Environment, code: str) -> str:
     """Run `code` in the environment, away from this repository, and return what it printed."""
+    assert environment.python is not None
     done = subprocess.run(
         [environment.python, "-c", code], check=True, capture_output=True, text=True, cwd="/"
     )

@@ -33,7 +33,7 @@ from monitor.domain import (
     SkipReason,
     Tier,
 )
-from monitor.environments.uv import UvEnvironments
+from monitor.environments.collection import Environments
 from monitor.judge.verdict import judge
 from monitor.net import Http
 from monitor.settings import (
@@ -115,7 +115,7 @@ def empty_station(folder: Path, **web: Any) -> Iterator[Station]:
             store=store,
             host=host(),
             http=http,
-            environments=UvEnvironments(settings.environments_dir, uv=UvSettings(), http=http),
+            environments=Environments.at(settings.environments_dir, uv=UvSettings(), http=http),
             checks={CHECK.id: CHECK, OTHER.id: OTHER},
             clock=lambda: NOW,
         )

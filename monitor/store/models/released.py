@@ -77,6 +77,7 @@ class StoredEnvironment(Table, table=True):
     artifact_id: int = Field(foreign_key="artifact.id", index=True)
     path: str
     python: str
+    """"" where there is none, and so its version."""
     python_version: str
     built_at: datetime = Field(sa_type=UtcDateTime)
     reused: bool

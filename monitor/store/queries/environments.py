@@ -23,7 +23,7 @@ def save(db: Session, environment: Environment) -> None:
     """
     row = current(db, environment.key)
     if row is not None and _same_content(db, row, environment):
-        row.path, row.python = str(environment.path), str(environment.python)
+        row.path, row.python = str(environment.path), _text(environment.python)
         return
     if row is not None:
         forget(db, environment.key)
@@ -31,7 +31,7 @@ def save(db: Session, environment: Environment) -> None:
         key=environment.key,
         artifact_id=releases.keep(db, environment.artifact, now=environment.built_at),
         path=str(environment.path),
-        python=str(environment.python),
+        python=_text(environment.python),
         python_version=environment.python_version,
         built_at=environment.built_at,
         reused=environment.reused,
@@ -90,6 +90,10 @@ def current(db: Session, key: str) -> StoredEnvironment | None:
     return db.exec(_on_disk().where(StoredEnvironment.key == key)).first()
 
 
+def _text(python: Path | None) -> str:
+    return str(python) if python is not None else ""
+
+
 def _on_disk() -> SelectOfScalar[StoredEnvironment]:
     return (
         select(StoredEnvironment)
@@ -120,7 +124,7 @@ def _values(db: Session, rows: Iterable[StoredEnvironment]) -> list[Environment]
             key=row.key,
             artifact=releases.artifact_at(db, row.artifact_id),
             path=Path(row.path),
-            python=Path(row.python),
+            python=Path(row.python) if row.python else None,
             python_version=row.python_version,
             packages=tuple(packages[row.id or 0]),
             built_at=row.built_at,
