@@ -12,6 +12,7 @@ from monitor.domain.attached import (
     is_attached,
     measures,
 )
+from monitor.domain.bisections import Answer, Bisection, BisectionState, Visit
 from monitor.domain.checks import Arm, Check, Expectation, ModelSpec, Prompt, Requirements, Tier, Workload
 from monitor.domain.incidents import (
     LIVE_STATES,
@@ -59,11 +60,14 @@ __all__ = [
     "LIVE_STATES",
     "SERVED",
     "Action",
+    "Answer",
     "Arm",
     "ArmSummary",
     "Artifact",
     "Attribution",
     "Basis",
+    "Bisection",
+    "BisectionState",
     "Channel",
     "Check",
     "Delivery",
@@ -103,6 +107,7 @@ __all__ = [
     "SkipReason",
     "Tier",
     "Verdict",
+    "Visit",
     "Workload",
     "is_attached",
     "measures",

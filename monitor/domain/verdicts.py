@@ -26,6 +26,8 @@ class Basis(StrEnum):
     REFERENCE = "reference"
     PREDECESSOR = "predecessor"
     """The release measured before it, while an incident is open: is there a new change?"""
+    GOOD_END = "good end"
+    """The good end of a bisection, with a result that was there before it."""
 
 
 class Signature(StrEnum):

@@ -5,6 +5,7 @@ history rests on it: what is gone is marked. Only sessions that may not be count
 """
 
 from monitor.store.columns import Table
+from monitor.store.models.bisected import StoredBisection, StoredVisit
 from monitor.store.models.done import (
     RunTransition,
     StoredAttempt,
@@ -42,6 +43,7 @@ __all__ = [
     "StoredArtifact",
     "StoredAttempt",
     "StoredBeat",
+    "StoredBisection",
     "StoredCalibration",
     "StoredDelivery",
     "StoredEnvironment",
@@ -56,6 +58,7 @@ __all__ = [
     "StoredSample",
     "StoredSampleSet",
     "StoredSession",
+    "StoredVisit",
     "Subject",
     "Table",
 ]

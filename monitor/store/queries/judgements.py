@@ -18,25 +18,39 @@ _JUDGEMENT: TypeAdapter[Judgement] = TypeAdapter(Judgement)
 
 def save(
     db: Session, run_id: int, judgement: Judgement, *, now: datetime, basis: Basis = Basis.REFERENCE
-) -> None:
-    """Keep a judgement of a run. Equal to the newest one it is not kept twice; earlier ones stay."""
+) -> int:
+    """Keep a judgement of a run, and return its number.
+
+    Equal to the newest one it is not kept twice; earlier ones stay.
+    """
     document = _portable(_JUDGEMENT.dump_python(judgement, mode="python"))
     newest = _newest(db, run_id, basis)
     if newest is not None and newest.document == document:
-        return
-    db.add(
-        StoredJudgement(
-            run_id=run_id,
-            basis=basis.value,
-            verdict=judgement.verdict.value,
-            signature=judgement.signature.value if judgement.signature else None,
-            confirmed=judgement.confirmed,
-            policy_version=judgement.policy_version,
-            judged_at=now,
-            document=document,
-        )
+        return newest.id or 0
+    row = StoredJudgement(
+        run_id=run_id,
+        basis=basis.value,
+        verdict=judgement.verdict.value,
+        signature=judgement.signature.value if judgement.signature else None,
+        confirmed=judgement.confirmed,
+        policy_version=judgement.policy_version,
+        judged_at=now,
+        document=document,
     )
+    db.add(row)
     db.flush()
+    return row.id or 0
+
+
+def numbered(db: Session, judgement_id: int) -> Judgement:
+    """Return the judgement that another table points to."""
+    return _JUDGEMENT.validate_python(db.get_one(StoredJudgement, judgement_id).document)
+
+
+def newest_id(db: Session, run_id: int, basis: Basis = Basis.REFERENCE) -> int | None:
+    """Return the number of the newest judgement of a run on a basis."""
+    row = _newest(db, run_id, basis)
+    return None if row is None else row.id
 
 
 def get(db: Session, run_id: int, basis: Basis = Basis.REFERENCE) -> Judgement | None:
