@@ -11,6 +11,7 @@ from monitor.domain import Direction, Host, Incident, IncidentStep, Judgement, S
 from monitor.domain.incidents import Action
 from monitor.store.queries.run_rows import Run
 from monitor.views import numbers, words
+from monitor.views.advice import Advised
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Change:
     """Against the release measured before it, while the incident goes on: is there a new change?"""
     first_bad_version: str | None = None
     """The release that brought the incident, where it is not the run's own."""
+    advice: Advised | None = None
+    """Which release to run meanwhile."""
 
 
 _ORDER = (

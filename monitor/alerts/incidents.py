@@ -32,10 +32,12 @@ from monitor.domain import (
     Verdict,
 )
 from monitor.judge.recovery import has_recovered
+from monitor.steps.advise import advise
 from monitor.steps.states import MONITOR
 from monitor.steps.station import Station
 from monitor.store.queries import incidents, judgements, outbox, queue, runs
 from monitor.store.queries.runs import Run
+from monitor.views.advice import said
 
 SERVICE = "monitor"
 """Who does what nobody did by hand."""
@@ -157,7 +159,7 @@ def _bad(station: Station, db: Db, run: Run, judgement: Judgement | None, direct
             remind_at=now + _first_reminder(station),
         )
         step = _step(Action.OPENED, None, IncidentState.OPEN, headline, _evidence(run), now)
-        return _change(db, incidents.add(db, incident, step), step, run, judgement)
+        return _change(station, db, incidents.add(db, incident, step), step, run, judgement)
     first, latest, worst = (
         _run(db, number) for number in (live.first_bad_run_id, live.latest_bad_run_id, live.worst_run_id)
     )
@@ -177,7 +179,7 @@ def _bad(station: Station, db: Db, run: Run, judgement: Judgement | None, direct
         remind_at=now + _first_reminder(station) if target is IncidentState.OPEN else live.remind_at,
     )
     step = _step(action, live.state, target, headline, _evidence(run), now)
-    return _change(db, incidents.change(db, changed, step), step, run, judgement)
+    return _change(station, db, incidents.change(db, changed, step), step, run, judgement)
 
 
 def _end(station: Station, db: Db, run: Run, judgement: Judgement, direction: Direction) -> list[Change]:
@@ -200,7 +202,7 @@ def _end(station: Station, db: Db, run: Run, judgement: Judgement, direction: Di
         snoozed_until=None,
     )
     step = _step(Action.RESOLVED, live.state, IncidentState.RESOLVED, why, _evidence(run), now)
-    return [_change(db, incidents.change(db, ended, step), step, run, judgement)]
+    return [_change(station, db, incidents.change(db, ended, step), step, run, judgement)]
 
 
 def _loss(judgement: Judgement | None) -> float:
@@ -265,7 +267,7 @@ def remind(station: Station) -> list[Message]:
             kept = incidents.change(db, changed, step)
             bad = _run(db, incident.latest_bad_run_id)
             written += _write_incidents(
-                station, db, [_change(db, kept, step, bad, judgements.get(db, bad.id))]
+                station, db, [_change(station, db, kept, step, bad, judgements.get(db, bad.id))]
             )
     return written
 
@@ -277,7 +279,9 @@ def remind(station: Station) -> list[Message]:
 def write_change(station: Station, db: Db, incident: Incident, step: IncidentStep) -> list[Message]:
     """Write the message about one change of an incident, in the caller's transaction."""
     bad = _run(db, incident.latest_bad_run_id)
-    return _write_incidents(station, db, [_change(db, incident, step, bad, judgements.get(db, bad.id))])
+    return _write_incidents(
+        station, db, [_change(station, db, incident, step, bad, judgements.get(db, bad.id))]
+    )
 
 
 def _write_incidents(station: Station, db: Db, changes: Sequence[Change]) -> list[Message]:
@@ -311,8 +315,11 @@ def _write(
     return [outbox.write(db, kind, data, wanting, now=station.clock())]
 
 
-def _change(db: Db, incident: Incident, step: IncidentStep, run: Run, judgement: Judgement | None) -> Change:
+def _change(  # noqa: PLR0917  # where, then what changed and by which run
+    station: Station, db: Db, incident: Incident, step: IncidentStep, run: Run, judgement: Judgement | None
+) -> Change:
     reference = runs.get(db, run.reference_run_id) if run.reference_run_id else None
+    advice = advise(station, db, run.project, run.check_id, run.check_digest)
     return Change(
         incident=incident,
         step=step,
@@ -321,6 +328,7 @@ def _change(db: Db, incident: Incident, step: IncidentStep, run: Run, judgement:
         reference_version=reference.version if reference else None,
         predecessor=judgements.get(db, run.id, Basis.PREDECESSOR),
         first_bad_version=_run(db, incident.first_bad_run_id).version,
+        advice=said(advice) if advice is not None else None,
     )
 
 

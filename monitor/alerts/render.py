@@ -141,6 +141,7 @@ def _incident(change: Change, host: Host, pages: _Pages) -> dict[str, Any]:
         "fixed_by_version": _known(run.version if incident.fixed_by_run_id == run.id else None),
         "predecessor": _predecessor(change.predecessor),
         **found,
+        "to_run": _to_run(change, pages),
         "signature": _known(incident.signature) or found["signature"],
         "runs": {
             "this": run.id,
@@ -153,6 +154,20 @@ def _incident(change: Change, host: Host, pages: _Pages) -> dict[str, Any]:
         "url": pages.to(f"incidents/{incident.id}"),
         "run_url": pages.to(f"runs/{run.id}"),
         "command": _report_command(run),
+    }
+
+
+def _to_run(change: Change, pages: _Pages) -> dict[str, Any] | None:
+    """Return which release to run meanwhile, and why; None where none can be advised."""
+    advice = change.advice
+    if advice is None or advice.to_run is None:
+        return None
+    return {
+        "version": line(advice.to_run.version, NAME),
+        "sha256": advice.to_run.sha256,
+        "mtp": advice.worth.value,
+        "text": line(" ".join([advice.summary, *advice.reasons])),
+        "url": pages.to(f"runs/{advice.to_run.run_id}"),
     }
 
 

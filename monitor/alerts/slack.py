@@ -204,6 +204,8 @@ def _finding(blocks: Blocks, item: dict[str, Any]) -> None:
         blocks.section("\n".join(["*Lost most*", *listed, *more]))
     if item.get("advice"):
         blocks.section(f"*What to do:* {plain(item['advice'])}")
+    if item.get("to_run"):
+        blocks.section(f"*Meanwhile:* {plain(item['to_run']['text'])}")
 
 
 def _figures(

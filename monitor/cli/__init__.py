@@ -26,6 +26,7 @@ COMMANDS = (
     "models",
     "checks",
     "releases",
+    "advice",
     "run",
     "watch",
     "serve",

@@ -4,6 +4,7 @@
 sizes in bytes, rates in tokens per second, dates are aware and in UTC.
 """
 
+from monitor.domain.advice import Advice, BestDraftLength, Exclusion, MeasuredRelease, Worth
 from monitor.domain.attached import (
     ATTACHED_CHANNEL,
     ATTACHED_ENGINES,
@@ -60,12 +61,14 @@ __all__ = [
     "LIVE_STATES",
     "SERVED",
     "Action",
+    "Advice",
     "Answer",
     "Arm",
     "ArmSummary",
     "Artifact",
     "Attribution",
     "Basis",
+    "BestDraftLength",
     "Bisection",
     "BisectionState",
     "Channel",
@@ -76,6 +79,7 @@ __all__ = [
     "Effect",
     "Environment",
     "Epoch",
+    "Exclusion",
     "Expectation",
     "Fingerprint",
     "Guard",
@@ -87,6 +91,7 @@ __all__ = [
     "Judgement",
     "Look",
     "Lossless",
+    "MeasuredRelease",
     "Message",
     "MessageType",
     "Metric",
@@ -109,6 +114,7 @@ __all__ = [
     "Verdict",
     "Visit",
     "Workload",
+    "Worth",
     "is_attached",
     "measures",
     "packaging_of",

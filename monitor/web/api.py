@@ -22,6 +22,7 @@ from monitor.domain import Header, IncidentState, Metric, RunState, Sample, Sess
 from monitor.errors import UnknownNameError
 from monitor.steps.publish import sample_sets
 from monitor.web.errors import ErrorDocument, Forbidden, Unauthorised, changing
+from monitor.web.facts.advice import AdviceList, advice_list
 from monitor.web.facts.comparison import ComparisonFacts, comparison
 from monitor.web.facts.incidents import IncidentFacts, IncidentList, incident, incident_list
 from monitor.web.facts.overview import Overview, overview
@@ -67,6 +68,12 @@ _CHANGER = [Depends(_changer)]
 def get_overview(site: SiteOf) -> Overview:
     """Return how every followed project stands with every check of it."""
     return overview(site.station)
+
+
+@router.get("/advice", responses=_NOT_FOUND)
+def get_advice(site: SiteOf, check: str | None = None) -> AdviceList:
+    """Return which release to run of every followed project, by each of its checks or by one."""
+    return advice_list(site.station, check)
 
 
 @router.get("/releases")

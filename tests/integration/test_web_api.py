@@ -63,6 +63,7 @@ def test_every_document_names_its_schema_and_keeps_what_the_description_promises
     described = document(client, "/api/v1/openapi.json")
     addresses = {
         "/api/v1/overview": "/api/v1/overview",
+        "/api/v1/advice": "/api/v1/advice",
         "/api/v1/releases": "/api/v1/releases?progress=measured",
         "/api/v1/runs": "/api/v1/runs?limit=3",
         "/api/v1/runs/{run_id}": f"/api/v1/runs/{past.regressed}",
@@ -89,6 +90,10 @@ def test_the_documents_hold_the_facts(site: tuple[TestClient, Station, Past]) ->
     assert standing["latest"]["verdict"] == "regressed"
     assert standing["incidents"] == [past.open]
     assert standing["next"]["id"] == past.waiting
+    assert standing["advice"]["to_run"]["version"] == "0.2.40"
+    advised = document(client, f"/api/v1/advice?check={standing['check']}")["advice"]
+    assert [one["summary"] for one in advised] == ["Run xllamacpp 0.2.40 with MTP."]
+    assert document(client, "/api/v1/advice?check=nothing", 404)["error"]
     run = document(client, f"/api/v1/runs/{past.regressed}")
     assert run["judgement"]["confirmed"] is True
     assert [step["target"] for step in run["history"]][-1] == "done"

@@ -162,6 +162,7 @@ def test_the_overview_says_incidents_first_then_each_check_in_words(
     # The open one stands before the one somebody looks after already.
     assert text.index("Open xllamacpp") < text.index("Acknowledged vllm")
     assert "Regressed 0.2.41" in text
+    assert "Advice: Run xllamacpp 0.2.40 with MTP. 0.2.40 is the newest good release" in text
     assert re.search(r"1\.1\d× was 1\.6\d×", text)
     assert "measuring · block 3 of at most 5 · since 18 min ago" in text
     assert "Outside the host's hours (22:00-06:00) · not before 24 November 2026, 07:05 UTC" in text
@@ -297,6 +298,17 @@ def test_a_series_shows_every_run_its_reference_and_its_epochs(
     assert "exact" in code
     page(client, "/series?metric=gpu_memory", 404)
     page(client, "/series?project=nothing", 404)
+
+
+def test_a_series_says_what_to_run_and_why_the_others_are_not_advised(
+    site: tuple[TestClient, Station, Past],
+) -> None:
+    client, _, past = site
+    page = Page(client.get("/series?project=xllamacpp").text)
+    assert "What to run Run xllamacpp 0.2.40 with MTP." in page.text
+    assert "Last known good 0.2.40 Fastest with MTP 0.2.40" in page.text
+    assert f"0.2.41 regressed (incident {past.open})" in page.text
+    assert "0.2.38 does not run does not start" in page.text
 
 
 def test_an_incident_shows_its_log_newest_first_and_its_evidence(

@@ -9,9 +9,10 @@ from typing import Literal
 from sqlmodel import Session as Db
 
 from monitor.domain import LIVE_STATES, Incident, Metric
+from monitor.steps.advise import advise, followed
 from monitor.steps.station import Station
 from monitor.store.queries import epochs, incidents, judgements, queue, runs
-from monitor.store.queries import series as series_queries
+from monitor.views.advice import Advised, said
 from monitor.views.series import SeriesPoint, series_points
 from monitor.web.facts.health import Health, health
 from monitor.web.facts.run_lines import RunLine, run_line, run_lines
@@ -34,6 +35,8 @@ class Standing:
     """The speedup over the releases, in their order."""
     incidents: list[int]
     """Ids of those that go on."""
+    advice: Advised | None
+    """Which release to run; null before the first run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,29 +66,13 @@ def overview(station: Station) -> Overview:
             host=station.host.name,
             hardware_class=station.host.hardware_class,
             incidents=live,
-            standings=[
-                _standing(station, db, *key, live=live)
-                for key in _followed(station, series_queries.all_of(db, station.host.machine_id))
-            ],
+            standings=[_standing(station, db, *key, live=live) for key in followed(station, db)],
             working=run_lines(station, db, queue.working(db, station.host.machine_id)),
             waiting=run_lines(station, db, queue.waiting(db, station.host.machine_id)),
             sources=source_lines(station, db),
             health=wellness,
             now=station.clock(),
         )
-
-
-def _followed(station: Station, measured: list[series_queries.Series]) -> list[tuple[str, str, str]]:
-    """Return (project, check, digest) of what is assigned, then of what was measured and is no more."""
-    keys: dict[tuple[str, str], str] = {}
-    for project in dict.fromkeys(source.project for source in station.settings.sources):
-        for check in station.settings.checks_of(project):
-            if check in station.checks:
-                keys[project, check] = station.checks[check].digest
-    for one in measured:
-        # With another digest an older series of the check ended; its own page still shows it.
-        keys.setdefault((one.project, one.check_id), one.check_digest)
-    return [(project, check, digest) for (project, check), digest in keys.items()]
 
 
 def _standing(
@@ -99,6 +86,7 @@ def _standing(
     told = [line for line in lines if line.verdict is not None]
     ahead = [line for line in lines if line.verdict is None and line.finished_at is None]
     known = station.checks.get(check)
+    advice = advise(station, db, project, check, digest)
     return Standing(
         project=project,
         check=check,
@@ -112,4 +100,5 @@ def _standing(
             for one in live
             if (one.project, one.check_id, one.machine_id) == (project, check, station.host.machine_id)
         ],
+        advice=said(advice) if advice is not None else None,
     )

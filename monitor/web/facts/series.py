@@ -6,12 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from sqlmodel import Session as Db
+
 from monitor.domain import Epoch, Metric
 from monitor.errors import UnknownNameError
 from monitor.judge.metrics import OVERALL
+from monitor.steps.advise import advise, followed
 from monitor.steps.station import Station
 from monitor.store.queries import epochs, hosts, judgements, runs
 from monitor.store.queries import series as series_queries
+from monitor.views.advice import Advised, said
 from monitor.views.series import CHOICES, SeriesPoint, series_points, workloads_of
 from monitor.web.facts.run_lines import RunLine
 
@@ -44,6 +48,8 @@ class SeriesFacts:
     """The other series there are: further projects and checks, hosts, and digests the check had before."""
     epochs: list[Epoch]
     points: list[SeriesPoint]
+    advice: Advised | None
+    """Which release to run, when the series is the check's present one on this host."""
 
 
 def series(  # each argument is one part of the address
@@ -101,6 +107,7 @@ def series(  # each argument is one part of the address
         judged = judgements.several(db, [run.id for run in found])
         stretches = epochs.all_of(db, **key)
         machine = hosts.get(db, chosen.machine_id)
+        advice = _advice(station, db, chosen)
     definition = station.checks.get(chosen.check_id)
     return SeriesFacts(
         key=_key(chosen),
@@ -113,7 +120,16 @@ def series(  # each argument is one part of the address
         others=[_key(one) for one in known if one != chosen],
         epochs=stretches,
         points=series_points(found, judged, stretches, metric, workload),
+        advice=advice,
     )
+
+
+def _advice(station: Station, db: Db, chosen: series_queries.Series) -> Advised | None:
+    key = (chosen.project, chosen.check_id, chosen.check_digest)
+    if chosen.machine_id != station.host.machine_id or key not in followed(station, db):
+        return None
+    found = advise(station, db, *key)
+    return said(found) if found is not None else None
 
 
 def histories(
