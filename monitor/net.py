@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import socket
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,12 +18,13 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import BinaryIO, Self
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
 import httpx
 
+from monitor.deadline import Deadline
 from monitor.errors import (
     ArtifactChangedError,
     DiskFullError,
@@ -74,8 +73,10 @@ class Http:
         user_agent: str = "mtp-monitor",
         timeout_s: float = DEFAULT_TIMEOUT_S,
         transport: httpx.BaseTransport | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._timeout_s = timeout_s
+        self._clock = clock
         self._client = httpx.Client(
             headers={"User-Agent": user_agent},
             transport=transport,
@@ -83,6 +84,7 @@ class Http:
             max_redirects=_MAX_REDIRECTS,
             # A connection that is kept would be reused without the event that `Deadline` listens to.
             limits=httpx.Limits(max_keepalive_connections=0),
+            event_hooks={"request": [_stay_on_hosts]},
         )
         self._not_before: dict[str, float] = {}
 
@@ -106,30 +108,49 @@ class Http:
         headers: Mapping[str, str] | None = None,
         max_bytes: int,
         deadline_s: float,
+        hosts: Collection[str] | None = None,
     ) -> Reply:
         """Return the whole answer, whatever its status, within `deadline_s` and `max_bytes`.
+
+        With `hosts` (names with their port, unless it is the usual one) nothing else is asked, also when a
+        redirect leads there. What authorises is never sent on to another host.
 
         Raises:
             SourceError: no answer, cut off, too slow, or the host asked for a pause that is not over
                 (`retry_after_s` says how much of it is left).
-            SourceLiedError: longer than `max_bytes`, or not decodable.
+            SourceLiedError: longer than `max_bytes`, not decodable, or not on `hosts`.
 
         """
         asked = dict(headers or {})
         if accept is not None:
             asked["Accept"] = accept
         body = bytearray()
-        with self._stream(url, asked, deadline_s) as reply:
+        with self._stream(url, asked, deadline_s, hosts) as reply:
             for chunk in reply.iter_bytes():
                 body += chunk
                 if len(body) > max_bytes:
                     raise _too_big(url, max_bytes)
             return Reply(reply.status_code, reply.headers, bytes(body), without_credentials(str(reply.url)))
 
-    def download(self, url: str, target: Path, *, sha256: str, max_bytes: int, deadline_s: float) -> Path:
+    def head(self, url: str, *, headers: Mapping[str, str], deadline_s: float) -> Reply:
+        """Return status and headers of the answer to HEAD; raises as `get`."""
+        with self._stream(url, headers, deadline_s, None, method="HEAD") as reply:
+            return Reply(reply.status_code, reply.headers, b"", without_credentials(str(reply.url)))
+
+    def download(
+        self,
+        url: str,
+        target: Path,
+        *,
+        sha256: str,
+        max_bytes: int,
+        deadline_s: float,
+        hosts: Collection[str] | None = None,
+    ) -> Path:
         """Bring the file at `url` (also `file://`) to `target` and return it, its sha256 checked.
 
-        It grows as `<target>.part` and gets its name when it is complete; a failure leaves nothing.
+        It grows as `<target>.part` and gets its name when it is complete; a failure leaves nothing. `hosts`
+        as in `get`.
 
         Raises:
             SourceError: as `get`, or refused by the source.
@@ -142,7 +163,7 @@ class Http:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as stream:
-                found = self._fill(stream, url, max_bytes, deadline_s)
+                found = self._fill(stream, url, max_bytes, deadline_s, hosts)
             if found != sha256.lower():
                 raise _changed(url, sha256, found)
             part.replace(target)
@@ -153,9 +174,11 @@ class Http:
                 part.unlink()
         return target
 
-    def _fill(self, stream: BinaryIO, url: str, max_bytes: int, deadline_s: float) -> str:
+    def _fill(
+        self, stream: BinaryIO, url: str, max_bytes: int, deadline_s: float, hosts: Collection[str] | None
+    ) -> str:
         digest, size = hashlib.sha256(), 0
-        with self._chunks(url, deadline_s) as chunks:
+        with self._chunks(url, deadline_s, hosts) as chunks:
             for chunk in chunks:
                 size += len(chunk)
                 if size > max_bytes:
@@ -165,13 +188,15 @@ class Http:
         return digest.hexdigest()
 
     @contextmanager
-    def _chunks(self, url: str, deadline_s: float) -> Iterator[Iterator[bytes]]:
-        if urlsplit(url).scheme == "file":
+    def _chunks(
+        self, url: str, deadline_s: float, hosts: Collection[str] | None
+    ) -> Iterator[Iterator[bytes]]:
+        if urlsplit(url).scheme == "file" and hosts is None:
             with open_local(url) as source:
                 yield iter(lambda: source.read(_CHUNK), b"")
             return
         # A compressed transfer would be hashed decoded, and its length would not be the file's.
-        with self._stream(url, {"Accept-Encoding": "identity"}, deadline_s) as reply:
+        with self._stream(url, {"Accept-Encoding": "identity"}, deadline_s, hosts) as reply:
             if reply.status_code != HTTPStatus.OK:
                 raise refused(reply.status_code, url, _retry_after(reply.status_code, reply.headers))
             if reply.headers.get("content-type", "").startswith("text/html"):
@@ -182,7 +207,15 @@ class Http:
             yield reply.iter_bytes(_CHUNK)
 
     @contextmanager
-    def _stream(self, url: str, headers: Mapping[str, str], deadline_s: float) -> Iterator[httpx.Response]:
+    def _stream(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        deadline_s: float,
+        hosts: Collection[str] | None,
+        *,
+        method: str = "GET",
+    ) -> Iterator[httpx.Response]:
         try:
             host = urlsplit(url).netloc.rpartition("@")[2]
         except ValueError as error:
@@ -192,11 +225,15 @@ class Http:
         with Deadline(deadline_s) as deadline:
             try:
                 with self._client.stream(
-                    "GET", url, headers=headers, timeout=timeout, extensions={"trace": deadline.watch}
+                    method,
+                    url,
+                    headers=headers,
+                    timeout=timeout,
+                    extensions={"trace": deadline.watch, _HOSTS: hosts},
                 ) as reply:
                     pause_s = _retry_after(reply.status_code, reply.headers)
                     if pause_s is not None:
-                        self._not_before[host] = time.monotonic() + pause_s
+                        self._not_before[host] = self._clock() + pause_s
                     yield reply
                 if deadline.passed:
                     # Without a length, a socket that was shut down looks like an answer that is complete.
@@ -209,7 +246,7 @@ class Http:
                 raise _unreachable(url, error, deadline) from error
 
     def _respect_pause(self, host: str, url: str) -> None:
-        left_s = self._not_before.get(host, 0.0) - time.monotonic()
+        left_s = self._not_before.get(host, 0.0) - self._clock()
         if left_s > 0:
             raise SourceError(
                 f"{shown(url)} was not asked: its host asked for a pause.",
@@ -218,53 +255,28 @@ class Http:
             )
 
 
-class Deadline:
-    """Ends a request that is not over in time, also one whose bytes keep dripping in.
+_HOSTS = "mtp_monitor_hosts"
 
-    A timeout per read never fires on a reply that drips. Shutting the socket down wakes the reader.
-    The `trace` extension of httpx is the documented way to the connection:
-    https://www.encode.io/httpcore/extensions/#trace
+
+def _stay_on_hosts(request: httpx.Request) -> None:
+    """Refuse a request, or a redirect of it, to a host that its caller did not name; httpx calls it for each.
+
+    Nor is a connection with TLS given up for one without.
     """
+    hosts: Collection[str] | None = request.extensions.get(_HOSTS)
+    if hosts is None:
+        return
+    place = request.url.netloc.decode("ascii")
+    if place not in hosts or (request.url.scheme != "https" and request.url.host not in _LOOPBACK):
+        raise SourceLiedError(
+            f"A file was offered at {shown(str(request.url))}, which is none of the hosts it may come from: "
+            f"{', '.join(sorted(hosts))}.",
+            kept="everything else; nothing was asked there",
+            advice="look who changed the address; a host that is right is added in the configuration",
+        )
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._lock = threading.Lock()
-        self._sockets: list[socket.socket] = []
-        self._timer = threading.Timer(seconds, self._end)
-        self._timer.daemon = True
-        self.passed = False
 
-    def __enter__(self) -> Self:
-        self._timer.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._timer.cancel()
-        with self._lock:
-            self._sockets.clear()
-
-    def watch(self, event: str, info: Mapping[str, Any]) -> None:
-        """Take note of a connection; give it to a request as its `trace` extension."""
-        if not event.endswith((".connect_tcp.complete", ".start_tls.complete")):
-            return
-        found = info["return_value"].get_extra_info("socket")
-        with self._lock:
-            if found is not None:
-                self._sockets.append(found)
-        if self.passed:
-            self._end()
-
-    def _end(self) -> None:
-        with self._lock:
-            self.passed = True
-            for found in self._sockets:
-                try:
-                    found.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    continue  # closed meanwhile
-
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 # ---------------------------------------------------------------------------------------------
 # Addresses

@@ -174,6 +174,11 @@ class Settings(BaseSettings):
         return self.state / "spool"
 
     @property
+    def sources_dir(self) -> Path:
+        """Folder of what sources remember between two looks."""
+        return self.state / "sources"
+
+    @property
     def logs_dir(self) -> Path:
         """Folder of engine logs."""
         return self.state / "logs"

@@ -16,8 +16,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 import httpx
 
+from monitor.deadline import Deadline
 from monitor.errors import ConfigurationError, DeliveryError
-from monitor.net import Deadline, Reply
+from monitor.net import Reply
 
 DEADLINE_S = 15.0
 MAX_REPLY_BYTES = 64 * 2**10

@@ -57,6 +57,10 @@ class Release:
     channel: str
     artifacts: tuple[Artifact, ...]
     published_at: datetime | None = None
+    notes: str = ""
+    """What its makers say of it, as plain text; untrusted."""
+    page: str = ""
+    """Address of a page about it; "" where there is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,11 @@ class Host:
     gpu: dict[str, Any] | None = None
     kernel: str = ""
 
+    @property
+    def driver(self) -> str | None:
+        """The version of the GPU's driver ("" when it does not say); None without a GPU."""
+        return None if self.gpu is None else str(self.gpu.get("driver") or "")
+
 
 @dataclass(frozen=True, slots=True)
 class Epoch:

@@ -33,6 +33,7 @@ class AttachedSource:
     def __init__(self, settings: SourceSettings, look: Callable[[], Fingerprint]) -> None:
         self.project = settings.project
         self.channel: str = settings.channel
+        self.since = None
         self._look = look
 
     @property

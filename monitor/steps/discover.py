@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass
 from datetime import timedelta
 
-from monitor.domain import ReleaseState
+from monitor.domain import ReleaseState, SkipReason
 from monitor.errors import ArtifactChangedError, SourceError
 from monitor.releases import policy
 from monitor.releases.policy import Decision
@@ -88,7 +88,7 @@ def _ask(
         return Poll(*stream, source.address, 0, (), 0, error), ()
     now = station.clock()
     with station.store.write() as db:
-        recorded = releases.record(db, listed, source=source.address, now=now)
+        recorded = releases.record(db, listed, source=source.address, now=now, since=source.since)
         wrong = f"{recorded.changed[0][0]} has changed its content" if recorded.changed else ""
         due_at = now + _next_look(station, 0, None)
         polls.note(db, *stream, address=source.address, error=wrong, due_at=due_at, now=now)
@@ -136,7 +136,7 @@ def settle(station: Station, settings: SourceSettings) -> list[Settled]:
         rows = [
             row
             for row in releases.all_of(db, settings.project)
-            if row.release.channel == settings.channel and row.release.artifacts
+            if row.release.channel == settings.channel and row.reason is not SkipReason.WITHDRAWN
         ]
     decisions = policy.decide(
         [row.release for row in rows],
@@ -144,6 +144,7 @@ def settle(station: Station, settings: SourceSettings) -> list[Settled]:
         now=station.clock(),
         python_version=platform.python_version(),
         first_mtp_version=_first_mtp(settings.project),
+        driver=station.host.driver,
     )
     with station.store.write() as db:
         for decision, row in zip(decisions, rows, strict=True):

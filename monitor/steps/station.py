@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -19,12 +18,10 @@ from monitor.domain import Check, Host
 from monitor.environments.collection import Environments
 from monitor.errors import HostError
 from monitor.net import Http
-from monitor.releases.attached import AttachedSource
 from monitor.releases.base import Source
-from monitor.releases.package_index import PackageIndex
 from monitor.settings import Settings
 from monitor.settings_tables import SourceSettings
-from monitor.steps import attached
+from monitor.steps import sources
 from monitor.store.database import Store
 from monitor.store.queries import hosts
 
@@ -127,10 +124,20 @@ class Station:
         self.store.close()
 
     def source_of(self, settings: SourceSettings) -> Source:
-        """Return what asks the index of one source, or looks at what runs here."""
-        if settings.kind == "attached":
-            return AttachedSource(settings, partial(attached.look, self.settings, settings, self.checks))
-        return PackageIndex(settings, self.http)
+        """Return what asks one source."""
+        return sources.source_of(settings, self.surroundings)
+
+    @property
+    def surroundings(self) -> sources.Surroundings:
+        """What sources are asked with."""
+        return sources.Surroundings(
+            settings=self.settings,
+            http=self.http,
+            host=self.host,
+            checks=self.checks,
+            clock=self.clock,
+            memory=self.settings.sources_dir,
+        )
 
     @contextmanager
     def measuring(self, what: str) -> Iterator[None]:

@@ -247,6 +247,7 @@ class _Source:
     channel: str
     project: str = PROJECT
     address: str = "https://index.example/simple/"
+    since: None = None
 
     def poll(self) -> tuple[Release, ...]:
         return self.world.poll()
@@ -256,7 +257,7 @@ class _Source:
 class _Environments:
     world: World
 
-    def provision(self, artifact: Artifact, _source: object, *, on_step: object) -> Environment:
+    def provision(self, artifact: Artifact, _source: object, **_: object) -> Environment:
         return self.world.provision(artifact)
 
     def find(self, _artifact: Artifact) -> None:

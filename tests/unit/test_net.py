@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -47,14 +48,16 @@ def download(
     return http.download(url, target, sha256=wanted, max_bytes=max_bytes, deadline_s=20)
 
 
-def answering(*answers: httpx.Response) -> tuple[Http, list[httpx.Request]]:
+def answering(
+    *answers: httpx.Response, clock: Callable[[], float] = time.monotonic
+) -> tuple[Http, list[httpx.Request]]:
     asked: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
         asked.append(request)
         return answers[min(len(asked), len(answers)) - 1]
 
-    return Http(transport=httpx.MockTransport(answer)), asked
+    return Http(transport=httpx.MockTransport(answer), clock=clock), asked
 
 
 # ---------------------------------------------------------------------------------------------
@@ -130,12 +133,11 @@ def test_redirects_are_followed_a_few_times_and_not_for_ever() -> None:
 # Pauses
 
 
-def test_a_pause_that_was_asked_for_is_kept_without_another_request(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_pause_that_was_asked_for_is_kept_without_another_request() -> None:
     clock = [1000.0]
-    monkeypatch.setattr(net.time, "monotonic", lambda: clock[0])
-    http, asked = answering(httpx.Response(429, headers={"Retry-After": "120"}), httpx.Response(200))
+    http, asked = answering(
+        httpx.Response(429, headers={"Retry-After": "120"}), httpx.Response(200), clock=lambda: clock[0]
+    )
 
     assert get(http, "https://index.example/a").retry_after_s == 120
     clock[0] += 119

@@ -29,6 +29,10 @@ class StoredRelease(Table, table=True):
     decided_sha256: str | None = None
     """The artifact that was planned or passed over; another one makes the release news again."""
     published_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    notes: str = ""
+    """What its makers say of it, as plain text; untrusted."""
+    page: str = ""
+    """Address of a page about it; "" where there is none."""
     first_seen_at: datetime = Field(sa_type=UtcDateTime)
     last_seen_at: datetime = Field(sa_type=UtcDateTime)
 

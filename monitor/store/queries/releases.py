@@ -52,18 +52,26 @@ class ReleaseRow:
 # Recording
 
 
-def record(db: Session, releases: Sequence[Release], *, source: str, now: datetime) -> Recorded:
+def record(
+    db: Session,
+    releases: Sequence[Release],
+    *,
+    source: str,
+    now: datetime,
+    since: datetime | None = None,
+) -> Recorded:
     """Keep what `source` lists at `now`, and say what is new.
 
     1. Releases and artifacts that are not known are added; known ones get today's facts.
     2. A file this source listed before, on one of the projects and channels it answered for, is withdrawn
-       when it is missing now. An empty answer withdraws nothing: it says nothing about any project.
+       when it is missing now. An empty answer withdraws nothing: it says nothing about any project. Nor is
+       anything withdrawn that was published before `since`, for the source did not look so far back.
     3. A file whose name is known with another content is not stored, only told: names never change content.
     4. A release none of whose files is left is skipped as withdrawn; when one comes back it is seen anew.
 
     An empty tuple of artifacts is fine: such a release exists, but has nothing to install.
     """
-    book = _Book(db, sorted({release.project for release in releases}), source, now)
+    book = _Book(db, sorted({release.project for release in releases}), source, now, since)
     for release in releases:
         book.note(release)
     db.flush()  # gives the new rows their ids
@@ -73,8 +81,10 @@ def record(db: Session, releases: Sequence[Release], *, source: str, now: dateti
 class _Book:
     """All that is known of some projects, loaded at once: a poll brings thousands of files."""
 
-    def __init__(self, db: Session, projects: list[str], source: str, now: datetime) -> None:
-        self._db, self._source, self._now = db, source, now
+    def __init__(
+        self, db: Session, projects: list[str], source: str, now: datetime, since: datetime | None
+    ) -> None:
+        self._db, self._source, self._now, self._since = db, source, now, since
         known = db.exec(select(StoredRelease).where(col(StoredRelease.project).in_(projects))).all()
         self._releases = {(row.project, row.version, row.channel): row for row in known}
         self._files: dict[tuple[str, str], list[StoredArtifact]] = defaultdict(list)
@@ -106,6 +116,7 @@ class _Book:
             self._new.append((release.project, release.version))
         row.source, row.last_seen_at = self._source, self._now
         row.published_at = release.published_at or row.published_at
+        row.notes, row.page = clean(release.notes) or row.notes, clean(release.page) or row.page
         for position, artifact in enumerate(release.artifacts):
             file = self._keep(artifact)
             if file is not None:
@@ -162,7 +173,11 @@ class _Book:
     ) -> tuple[Artifact, ...]:
         files = {_id(file): file for namesakes in self._files.values() for file in namesakes}
         gone: dict[int, Artifact] = {}
-        answered = {_id(row): row for row in self._releases.values() if (row.project, row.channel) in streams}
+        answered = {
+            _id(row): row
+            for row in self._releases.values()
+            if (row.project, row.channel) in streams and self._was_asked_about(row)
+        }
         for listing in missing:
             if listing.release_id in answered:
                 listing.withdrawn_at = self._now
@@ -176,6 +191,9 @@ class _Book:
             elif row.reason == SkipReason.WITHDRAWN:
                 row.state, row.reason, row.detail = ReleaseState.SEEN.value, None, ""
         return tuple(gone[number] for number in sorted(gone))
+
+    def _was_asked_about(self, row: StoredRelease) -> bool:
+        return self._since is None or row.published_at is None or row.published_at >= self._since
 
 
 def keep(db: Session, artifact: Artifact, *, now: datetime) -> int:
@@ -366,7 +384,9 @@ def _artifact(row: StoredArtifact) -> Artifact:
 
 
 def _release_row(row: StoredRelease, artifacts: list[Artifact]) -> ReleaseRow:
-    release = Release(row.project, row.version, row.channel, tuple(artifacts), row.published_at)
+    release = Release(
+        row.project, row.version, row.channel, tuple(artifacts), row.published_at, row.notes, row.page
+    )
     return ReleaseRow(
         release=release,
         state=ReleaseState(row.state),
