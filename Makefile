@@ -38,9 +38,9 @@ layers: $(READY) ## who may import whom
 
 tests: $(READY) $(CHROMIUM) ## unit, integration, acceptance and browser tests, with coverage
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest tests/unit tests/integration tests/acceptance tests/browser \
+	$(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report= tests/unit tests/integration
+	$(BIN)/pytest --cov --cov-append --cov-report= tests/acceptance tests/browser \
 		--ignore tests/acceptance/test_ten_releases.py
-	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 test-engines: $(READY) ## real engines over builds months apart, and ten kinds of release (slow)
