@@ -18,7 +18,9 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
@@ -28,7 +30,8 @@ from monitor.releases.github.files import write
 
 _FIRST_PAUSE = timedelta(minutes=1)
 _LONGEST_PAUSE = timedelta(hours=6)
-_LIMITED = {403, 429}
+_LIMITED = {HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
+_MOST_DIGITS = 12
 
 
 class Quota(BaseModel):
@@ -89,11 +92,9 @@ class Budget:
         """Keep what an answer says of the limits; return for how long it forbids to ask, if it does."""
         now, quota = self._clock(), self.known()
         found = _headers(reply.headers)
-        if found.resets_at != quota.resets_at:
+        if found.get("resets_at") != quota.resets_at:
             quota = quota.model_copy(update={"asked": 0})
-        known = {key: value for key, value in found.model_dump().items() if value is not None}
-        quota = quota.model_copy(update={**known, "asked": quota.asked + counts})
-        quota = Quota.model_validate(quota.model_dump())
+        quota = quota.model_copy(update={**found, "asked": quota.asked + counts})
         pause = self._pause(reply, quota, now)
         limited = pause is not None
         named = reply.retry_after_s is not None or quota.remaining == 0
@@ -113,8 +114,8 @@ class Budget:
             return timedelta(seconds=reply.retry_after_s)
         if quota.remaining == 0 and quota.resets_at is not None:
             return max(quota.resets_at - now, timedelta(seconds=1))
-        if reply.status == 403 and b"rate limit" not in reply.body.lower():  # noqa: PLR2004  # plainly forbidden
-            return None
+        if reply.status == HTTPStatus.FORBIDDEN and b"rate limit" not in reply.body.lower():
+            return None  # plainly forbidden
         longer: timedelta = _FIRST_PAUSE * 2 ** min(quota.strikes, 16)
         return min(longer, _LONGEST_PAUSE)
 
@@ -132,13 +133,15 @@ class Budget:
             write(self._file, quota.model_dump_json().encode())
 
 
-def _headers(headers: Mapping[str, str]) -> Quota:
-    def number(name: str) -> int | None:
+def _headers(headers: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of a Quota that an answer tells."""
+    found: dict[str, Any] = {}
+    for name in ("limit", "remaining", "reset"):
         text = headers.get(f"x-ratelimit-{name}", "")
-        return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else None  # noqa: PLR2004
-
-    reset, moment = number("reset"), None
-    if reset is not None:
+        if text.isascii() and text.isdigit() and len(text) < _MOST_DIGITS:
+            found[name] = int(text)
+    moment = found.pop("reset", None)
+    if moment is not None:
         with contextlib.suppress(OverflowError, ValueError, OSError):
-            moment = datetime.fromtimestamp(reset, UTC)
-    return Quota(limit=number("limit"), remaining=number("remaining"), resets_at=moment)
+            found["resets_at"] = datetime.fromtimestamp(moment, UTC)
+    return found

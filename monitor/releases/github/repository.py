@@ -125,7 +125,9 @@ class Repository:
         if url is None:
             ids = {release.id for release in seen}
             ledger.releases = {number: one for number, one in ledger.releases.items() if number in ids}
-            ledger.walked_at, ledger.reaches, ledger.further_back = now, since, {}
+            if whole:
+                ledger.further_back = {}
+            ledger.walked_at, ledger.reaches = now, since
             return
         if not joined:
             # There may be unknown releases behind what was read.
