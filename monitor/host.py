@@ -46,13 +46,18 @@ def describe(state: Path, *, name: str | None = None, root: Path = Path("/")) ->
         name=name or socket.gethostname(),
         machine_id=_machine_id(root, state),
         hardware_class=hardware_class(gpu, cpu, cores),
-        boot_id=_line(root / "proc/sys/kernel/random/boot_id"),
+        boot_id=boot_id(root),
         cpu=cpu,
         cores=cores,
         memory_bytes=psutil.virtual_memory().total,
         gpu=gpu,
         kernel=platform.release(),
     )
+
+
+def boot_id(root: Path = Path("/")) -> str:
+    """Return what changes with every start of the machine."""
+    return _line(root / "proc/sys/kernel/random/boot_id")
 
 
 def hardware_class(gpu: dict[str, Any] | None, cpu: str, cores: int) -> str:

@@ -234,21 +234,31 @@ class Supervised:
 
 
 def engine_environment(
-    folder: Path, *, path: Sequence[Path] = (), extra: Mapping[str, str]
+    folder: Path,
+    *,
+    path: Sequence[Path] = (),
+    libraries: Sequence[Path] = (),
+    extra: Mapping[str, str],
 ) -> dict[str, str]:
     """Return the whole environment of an engine: no token, no proxy, no address of ours gets into it.
 
     Args:
         folder: private and existing; HOME and TMPDIR lie in it and are created.
         path: folders searched for programs before the system's.
+        libraries: folders searched for shared libraries before this machine's `LD_LIBRARY_PATH`.
         extra: what the check and the engine add.
 
     """
     home, temporary = folder / "home", folder / "tmp"
     for place in (home, temporary):
         place.mkdir(mode=0o700, exist_ok=True)
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    if libraries:
+        searched = [*map(str, libraries), *passed_on.get("LD_LIBRARY_PATH", "").split(":")]
+        # An empty part would be the working directory.
+        passed_on["LD_LIBRARY_PATH"] = ":".join(part for part in searched if part)
     return {
-        **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+        **passed_on,
         **_FIXED,
         "HOME": str(home),
         "TMPDIR": str(temporary),

@@ -27,6 +27,7 @@ from monitor.settings_tables import (
     ENV_PREFIX,
     AnyPath,
     Assignment,
+    BuildSettings,
     DestinationSettings,
     GithubSettings,
     HostSettings,
@@ -41,6 +42,7 @@ from monitor.settings_tables import (
 
 __all__ = [
     "Assignment",
+    "BuildSettings",
     "DestinationSettings",
     "GithubSettings",
     "HostSettings",
@@ -110,6 +112,7 @@ class Settings(BaseSettings):
     github: GithubSettings = Field(GithubSettings(), description="How GitHub is asked.")
     models: ModelSettings = Field(ModelSettings(), description="Where weights come from and lie.")
     uv: UvSettings = Field(UvSettings(), description="How environments are built.")
+    build: BuildSettings = Field(BuildSettings(), description="How source archives are compiled.")
 
     @classmethod
     def settings_customise_sources(
@@ -162,6 +165,11 @@ class Settings(BaseSettings):
     def environments_dir(self) -> Path:
         """Folder of the isolated installs."""
         return self.state / "environments"
+
+    @property
+    def builds_dir(self) -> Path:
+        """Folder of what was compiled here."""
+        return self.build.cache_dir or self.state / "builds"
 
     @property
     def models_dir(self) -> Path:

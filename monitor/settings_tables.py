@@ -19,6 +19,7 @@ from monitor.settings_sources import GithubSettings, SourceSettings
 from monitor.settings_values import (
     ENV_PREFIX,
     AnyPath,
+    CmakeOption,
     Hours,
     Minutes,
     Name,
@@ -33,6 +34,7 @@ __all__ = [
     "ENV_PREFIX",
     "AnyPath",
     "Assignment",
+    "BuildSettings",
     "DestinationSettings",
     "GithubSettings",
     "HostSettings",
@@ -205,3 +207,22 @@ class UvSettings(Table):
         None, description="Python for environments, a version or a path. Default: the monitor's own."
     )
     cache_dir: AnyPath | None = Field(None, description="Folder of uv's cache. Default: uv's own choice.")
+
+
+class BuildSettings(Table):
+    """How a release that is a source archive is compiled here."""
+
+    cache_dir: AnyPath | None = Field(
+        None, description="Folder where what was compiled is kept. Default: `builds` in `state`."
+    )
+    jobs: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Compilers at work at once. Default: as many as the machine has cores."
+    )
+    cuda: bool | None = Field(
+        None, description="Whether to compile for CUDA. Default: where there is an NVIDIA GPU."
+    )
+    cmake_options: tuple[CmakeOption, ...] = Field(
+        (),
+        description="Further options of cmake, such as `-DCMAKE_CUDA_ARCHITECTURES=120`. Others are another "
+        "environment of every release.",
+    )

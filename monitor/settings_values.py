@@ -71,6 +71,8 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 SecretFile = Annotated[Path, AfterValidator(_private_file)]
 AnyPath = Annotated[Path, AfterValidator(_absolute)]
 Interpreter = Annotated[Path, AfterValidator(_interpreter)]
+CmakeOption = Annotated[str, StringConstraints(pattern=r"^-D[A-Za-z0-9_]+(:[A-Z]+)?=.*$")]
+"""Such as `-DGGML_CUDA_F16=ON`."""
 Minutes = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Limits = Annotated[str, AfterValidator(_specifier)]
 """Version limits such as `>=0.20`."""

@@ -127,7 +127,9 @@ class Server:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             for name, text in launch.files.items():
                 (scratch / name).write_text(text, encoding="utf-8")
-            environment = proc.engine_environment(scratch, path=launch.path, extra=launch.environment)
+            environment = proc.engine_environment(
+                scratch, path=launch.path, libraries=launch.libraries, extra=launch.environment
+            )
         except OSError as error:
             raise cannot_prepare(scratch, error) from error
         return proc.Supervised(launch.argv, environment=environment, folder=scratch, log=self.log)

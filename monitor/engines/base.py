@@ -101,6 +101,8 @@ class Launch:
     """Name in the scratch folder → text, written before the start."""
     path: tuple[Path, ...] = ()
     """Folders searched for programs before the system's."""
+    libraries: tuple[Path, ...] = ()
+    """Folders searched for shared libraries before the system's."""
 
 
 @dataclass(frozen=True, slots=True)

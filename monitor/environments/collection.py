@@ -16,12 +16,15 @@ from pathlib import Path
 from monitor import host
 from monitor.domain import Artifact, Environment, packaging_of
 from monitor.environments import record
+from monitor.environments.archive import ArchiveBuilder
 from monitor.environments.base import Builder, Order, Tell
+from monitor.environments.compiled import SourceCompiler
 from monitor.environments.folder import Folder
+from monitor.environments.source_build import SourceBuilder
 from monitor.environments.uv import WheelBuilder
-from monitor.errors import ProvisionError
+from monitor.errors import HostError, ProvisionError
 from monitor.net import Http, disk_error
-from monitor.settings_tables import SourceSettings, UvSettings
+from monitor.settings_tables import BuildSettings, SourceSettings, UvSettings
 
 
 class Environments:
@@ -33,9 +36,24 @@ class Environments:
         self._builders = {builder.packaging: builder for builder in builders}
 
     @classmethod
-    def at(cls, root: Path, *, uv: UvSettings, http: Http | None = None) -> Environments:
-        """Return the environments at `root`, with a builder for every packaging the monitor knows."""
-        return cls(root, [WheelBuilder(uv, http)])
+    def at(
+        cls,
+        root: Path,
+        *,
+        uv: UvSettings,
+        http: Http | None = None,
+        build: BuildSettings | None = None,
+        builds: Path | None = None,
+    ) -> Environments:
+        """Return the environments at `root`, with a builder for every packaging the monitor knows.
+
+        `builds` is the folder of what is compiled (default: beside `root`).
+        """
+        wheels = WheelBuilder(uv, http)
+        compiler = SourceCompiler(
+            builds or root.with_name("builds"), build=build or BuildSettings(), uv=uv, http=http
+        )
+        return cls(root, [wheels, ArchiveBuilder(http), SourceBuilder(compiler, wheels)])
 
     # -----------------------------------------------------------------------------------------
     # What is there
@@ -44,7 +62,7 @@ class Environments:
         """Return the complete environment of `artifact`, or None."""
         try:
             key = self._builder(artifact).key(artifact)
-        except ProvisionError:
+        except (ProvisionError, HostError):
             return None
         return self._found(key)
 
@@ -116,7 +134,7 @@ class Environments:
         builder = self._builders.get(packaging) if packaging is not None else None
         if builder is None:
             raise ProvisionError(
-                f"{artifact.filename} is no wheel, and nothing the monitor makes an environment of.",
-                advice="choose a release that offers a wheel for this machine",
+                f"{artifact.filename} is no wheel, and nothing else that an environment is made of.",
+                advice="choose a release that offers a file for this machine",
             )
         return builder

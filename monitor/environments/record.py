@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from monitor.domain import Artifact, Environment
+from monitor.environments import files
 
 RECORD = "environment.json"
 _ADAPTER = TypeAdapter(Environment)
@@ -38,7 +39,7 @@ def read(folder: Path) -> Environment | None:
         found = _ADAPTER.validate_json((folder / RECORD).read_bytes())
     except (OSError, ValidationError):
         return None
-    if found.key != folder.name:
+    if found.key != folder.name or not files.are_there(folder):
         return None
     placed_here = placed(found, folder)
     # The link dangles when the Python it was built with is gone.

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +33,17 @@ _MAX_ARTIFACT_BYTES = 8 * 2**30
 _WHEELS_ONLY = ("--only-binary", ":all:")
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The wheel to install."""
+
+    project: str
+    url: str
+    sha256: str
+    further: tuple[str, ...] = ()
+    """Requirements that are installed with it."""
+
+
 class WheelBuilder:
     """Makes environments of wheels; a `Builder` (see `monitor/environments/base.py`)."""
 
@@ -44,15 +56,19 @@ class WheelBuilder:
 
     def key(self, artifact: Artifact) -> str:
         """Return the name of the artifact's environment on the configured Python."""
-        minor = ".".join(self.python_version.split(".")[:2])
-        return record.key_of(artifact, f"py{minor}")
+        return record.key_of(artifact, self.python_name)
 
     def build(self, order: Order) -> Environment:
-        """Install the wheel and its dependencies, each held to the one file that was resolved.
+        """Install the wheel and what it needs; raises as `Builder.build` does."""
+        artifact = order.artifact
+        return self.install(order, Wanted(artifact.project, artifact.url, artifact.sha256))
+
+    def install(self, order: Order, wanted: Wanted) -> Environment:
+        """Install a wheel and its dependencies, each held to the one file that was resolved.
 
         Without a network uv's cache is tried. Raises as `Builder.build` does.
         """
-        uv, artifact = UvCommand(self._settings, order.source), order.artifact
+        uv = UvCommand(self._settings, order.source)
         order.tell(f"making a Python {self.python_version} environment")
         uv.run(
             ["venv", "--no-project", "--relocatable", "--python", str(self._python), str(order.folder)],
@@ -60,21 +76,22 @@ class WheelBuilder:
             deadline_s=_ASK_S,
         )
         try:
-            pins = self._install(uv, order, artifact.url)
+            pins = self._install(uv, order, wanted)
         except (SourceError, ArtifactChangedError) as error:
             # A second, independent look: an index may list a file before all of its servers have it, and
             # before anybody hears of a changed file it should have been seen twice.
-            pins = self._install(uv, order, self._brought(order, error))
+            pins = self._install(uv, order, replace(wanted, url=self._brought(order, wanted, error)))
         for leftover in (order.folder / "asked.txt", order.folder / "artifact"):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
         order.tell("looking at what was installed")
         return self._collected(order, pins)
 
-    def _install(self, uv: UvCommand, order: Order, url: str) -> list[Pin]:
+    def _install(self, uv: UvCommand, order: Order, wanted: Wanted) -> list[Pin]:
         artifact, building, tell = order.artifact, order.folder, order.tell
         asked, lock, pinned = (building / name for name in ("asked.txt", "pylock.toml", "requirements.txt"))
         # With the sha256 in the address uv's cache does not answer with what stood there before.
-        asked.write_text(f"{artifact.project} @ {url}#sha256={artifact.sha256}\n", encoding="utf-8")
+        lines = [f"{wanted.project} @ {wanted.url}#sha256={wanted.sha256}", *wanted.further]
+        asked.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         python = ["--python", str(record.python_in(building))]
         tell(f"resolving {artifact.project} {artifact.version}")
         resolve = [
@@ -83,8 +100,8 @@ class WheelBuilder:
         ]
         offline = _online_then_offline(uv, resolve, building, _RESOLVE_S)
         pins = resolution.read(lock)
-        if not _holds(pins, artifact):
-            raise _other_content(artifact, resolution.pin_of(pins, artifact.project))
+        if not _holds(pins, wanted):
+            raise _other_content(artifact, resolution.pin_of(pins, wanted.project))
         pinned.write_text("".join(f"{pin.requirement}\n" for pin in pins), encoding="utf-8")
         tell(f"installing {len(pins)} package{'s' if len(pins) > 1 else ''}")
         install = [
@@ -94,9 +111,9 @@ class WheelBuilder:
         _online_then_offline(uv, install, building, _INSTALL_S, offline=offline)
         return pins
 
-    def _brought(self, order: Order, error: MonitorError) -> str:
+    def _brought(self, order: Order, wanted: Wanted, error: MonitorError) -> str:
         artifact = order.artifact
-        if self._http is None or artifact.url.startswith("file:") or not _concerns(artifact, error):
+        if self._http is None or wanted.url.startswith("file:") or not _concerns(artifact, error):
             raise error
         order.tell(f"fetching {artifact.filename} once more, apart from uv")
         try:
@@ -151,6 +168,11 @@ class WheelBuilder:
         return self._python_and_version[1]
 
     @property
+    def python_name(self) -> str:
+        """That Python in the names of environments, such as py3.11; raises as `python_version` does."""
+        return f"py{'.'.join(self.python_version.split('.')[:2])}"
+
+    @property
     def _python(self) -> Path:
         return self._python_and_version[0]
 
@@ -197,9 +219,9 @@ def _concerns(artifact: Artifact, error: MonitorError) -> bool:
     return artifact.filename in unquote(error.what)
 
 
-def _holds(pins: Sequence[Pin], artifact: Artifact) -> bool:
-    pin = resolution.pin_of(pins, artifact.project)
-    return pin is not None and pin.sha256 == artifact.sha256
+def _holds(pins: Sequence[Pin], wanted: Wanted) -> bool:
+    pin = resolution.pin_of(pins, wanted.project)
+    return pin is not None and pin.sha256 == wanted.sha256
 
 
 def _other_content(artifact: Artifact, pin: Pin | None) -> MonitorError:

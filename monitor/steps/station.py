@@ -98,7 +98,13 @@ class Station:
             store=store,
             host=described,
             http=http,
-            environments=Environments.at(settings.environments_dir, uv=settings.uv, http=http),
+            environments=Environments.at(
+                settings.environments_dir,
+                uv=settings.uv,
+                http=http,
+                build=settings.build,
+                builds=settings.builds_dir,
+            ),
             checks=checks,
             progress=progress or Silent(),
         )

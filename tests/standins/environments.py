@@ -37,7 +37,7 @@ def publish(index: IndexServer, version: str = "1.0", **kinds: Any) -> Artifact:
 
 
 def left_in(tmp_path: Path, folder: str = "environments") -> list[str]:
-    return [path.name for path in (tmp_path / folder).iterdir() if not path.name.startswith(".lock-")]
+    return [path.name for path in (tmp_path / folder).glob("*") if not path.name.startswith(".lock-")]
 
 
 def running(environment: Environment, code: str) -> str:

@@ -136,23 +136,6 @@ def test_facts_of_a_llama_server_are_flat_and_bounded_whatever_it_sends() -> Non
     assert facts == {"n_ctx": 64, "build_info": "b" * 500}
 
 
-# --- llama-server --------------------------------------------------------------------------------
-
-
-def test_llama_server_speculates_only_when_the_kind_of_speculation_is_named() -> None:
-    check = standin_check(serve={"context": 128, "flags": ["-ngl", "99"]}, draft_length=4)
-    baseline = launched("llama-server", check, Arm.BASELINE)
-    mtp = launched("llama-server", check, Arm.MTP, Path("/models/draft.gguf"))
-    assert baseline[:3] == ("/environments/one/bin/llama-server", "-m", "/models/one.gguf")
-    assert baseline[7:11] == ("-c", "128", "-np", "1")
-    assert not any(part.startswith("--spec") for part in baseline)
-    assert mtp[: len(baseline)] == baseline
-    assert mtp[len(baseline) :] == (
-        *("--spec-type", "draft-mtp", "--spec-draft-n-max", "4"),
-        *("--spec-draft-n-min", "0", "--spec-draft-p-min", "0.0", "-md", "/models/draft.gguf"),
-    )
-
-
 # --- vLLM ----------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,159 @@
+"""Release archives become environments: fetched, unpacked, looked at, found again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from monitor.domain import Artifact, Package
+from monitor.environments import archive, files
+from monitor.environments.collection import Environments
+from monitor.errors import ArtifactChangedError, ProvisionError, SourceError
+from monitor.settings_tables import SourceSettings, UvSettings
+from standins.archives import artifact_at, llama_archive, packed
+from standins.environments import left_in
+
+GITHUB = SourceSettings(project="llama.cpp", kind="github")
+CPU = "llama-b11312-bin-ubuntu-x64.tar.gz"
+CUDA = "llama-b11312-bin-ubuntu-cuda-13.4-x64.tar.gz"
+
+
+@pytest.fixture
+def environments(tmp_path: Path) -> Environments:
+    return Environments.at(tmp_path / "environments", uv=UvSettings())
+
+
+def published(tmp_path: Path, content: bytes | None = None, name: str = CPU) -> Artifact:
+    return artifact_at(tmp_path / "release" / name, content or llama_archive(11312))
+
+
+def test_a_release_archive_becomes_an_environment_with_its_server_and_build(
+    tmp_path: Path, environments: Environments
+) -> None:
+    artifact = published(tmp_path)
+    steps: list[str] = []
+
+    built = environments.provision(artifact, GITHUB, on_step=steps.append)
+
+    assert (built.python, built.python_version, built.reused) == (None, "", False)
+    assert built.packages == (
+        Package("llama.cpp", "11312", artifact.sha256),
+        Package("llama.cpp build", "b11312-0c1e57098"),
+    )
+    server = built.path / "bin" / "llama-server"
+    assert server.resolve() == built.path / "programs" / "llama-b11312" / "llama-server"
+    assert steps == [f"fetching {CPU}", f"unpacking {CPU}", "looking at what was unpacked"]
+    assert environments.provision(artifact, GITHUB) == replace(built, reused=True)
+    assert environments.all() == [replace(built, reused=True)]
+    assert files.altered(built.path) == []
+    server.resolve().write_text("#!/bin/sh\necho evil\n")
+    assert files.altered(built.path) == ["programs/llama-b11312/llama-server"]
+
+
+def test_an_older_build_says_its_number_in_the_older_words(
+    tmp_path: Path, environments: Environments
+) -> None:
+    content = llama_archive(9235, "version: 9235 (d14ce3dab)")
+    artifact = artifact_at(tmp_path / "llama-b9235-bin-ubuntu-x64.tar.gz", content, version="9235")
+
+    assert environments.provision(artifact, GITHUB).packages[-1].version == "b9235-d14ce3dab"
+
+
+def test_libraries_of_nvidia_come_from_the_same_release_and_lie_beside_the_program(
+    tmp_path: Path, environments: Environments
+) -> None:
+    artifact = published(tmp_path, llama_archive(11312, **{"libcublas.so.13": b"its own"}), CUDA)
+    content = packed(
+        {"libcudart.so.13": "->libcudart.so.13.4", "libcudart.so.13.4": b"13.4", "libcublas.so.13": b"x"}
+    )
+    runtime = published(tmp_path, content, f"cudart-{CUDA}")
+    other = published(tmp_path, b"x", f"cudart-{CUDA.replace('13.4', '12.8')}")
+
+    with pytest.raises(SourceError, match=f"cudart-{CUDA}") as missing:
+        environments.provision(artifact, GITHUB, beside=[other])
+    built = environments.provision(artifact, GITHUB, beside=[other, runtime])
+
+    assert not missing.value.permanent
+    beside = (built.path / "bin" / "llama-server").resolve().parent
+    assert (beside / "libcudart.so.13").read_bytes() == b"13.4"
+    assert (beside / "libcublas.so.13").read_bytes() == b"its own"
+    assert [package.sha256 for package in built.packages] == [artifact.sha256, runtime.sha256, None]
+    moved = tmp_path / "moved"
+    (tmp_path / "environments").rename(moved)
+    (again,) = Environments.at(moved, uv=UvSettings()).all()
+    assert (
+        (again.path / "bin" / "llama-server").resolve().parent / "libcudart.so.13"
+    ).read_bytes() == b"13.4"
+
+
+def test_a_build_for_cuda_that_finds_no_gpu_is_not_taken_for_a_slow_release(
+    tmp_path: Path, environments: Environments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "gpu_present", lambda: True)
+    source = GITHUB.model_copy(update={"beside": ("lib*.tar.gz",)})
+    beside = [published(tmp_path, packed({"libcudart.so": b"x"}), "lib-cuda-13.4.tar.gz")]
+    sees = published(tmp_path, llama_archive(11312), CUDA)
+    assert environments.provision(sees, source, beside=beside).packages[1].name == "lib-cuda-13.4.tar.gz"
+
+    script = "#!/bin/sh\necho 'version: 11312 (0c1e57098)'\n"
+    content = packed({"llama/llama-server": script}, executable=("llama/llama-server",))
+    with pytest.raises(ProvisionError, match="names no CUDA device"):
+        environments.provision(published(tmp_path, content, CUDA), source, beside=beside)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (packed({"llama/README": "nothing"}), "no program called llama-server"),
+        (packed({"llama/llama-server": "not executable"}), "no program called llama-server"),
+        (llama_archive(11312, "version: 9999 (abcdef012)"), "holds build b9999-abcdef012, not b11312"),
+        (llama_archive(11312, "hello"), "says: hello"),
+        (packed({"a/llama-server": "#!/no/such/shell\n"}, executable=("a/llama-server",)), "llama-server"),
+        (packed({"../llama-server": "x"}), "outside"),
+        (b"<html>sign in</html>", "no whole archive"),
+    ],
+)
+def test_an_archive_that_cannot_be_used_says_why_and_leaves_nothing(
+    tmp_path: Path, environments: Environments, content: bytes, says: str
+) -> None:
+    with pytest.raises(ProvisionError) as error:
+        environments.provision(published(tmp_path, content), GITHUB)
+
+    assert says in str(error.value)
+    assert error.value.permanent
+    assert left_in(tmp_path) == []
+
+
+def test_an_archive_with_another_content_than_listed_is_never_unpacked(
+    tmp_path: Path, environments: Environments
+) -> None:
+    artifact = published(tmp_path)
+    content = llama_archive(11312)
+    (tmp_path / "release" / CPU).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+    with pytest.raises(ArtifactChangedError):
+        environments.provision(artifact, GITHUB)
+    assert left_in(tmp_path) == []
+
+
+def test_an_archive_environment_that_lost_a_file_is_made_again(
+    tmp_path: Path, environments: Environments
+) -> None:
+    artifact = published(tmp_path)
+    built = environments.provision(artifact, GITHUB)
+    (built.path / "programs" / "llama-b11312" / "libllama.so.0").unlink()
+
+    assert environments.find(artifact) is None
+    assert environments.provision(artifact, GITHUB).reused is False
+
+
+def test_what_is_neither_wheel_nor_archive_is_refused_by_name(
+    tmp_path: Path, environments: Environments
+) -> None:
+    artifact = published(tmp_path, b"x", "llama-b11312-xcframework.dmg")
+
+    assert environments.find(artifact) is None
+    with pytest.raises(ProvisionError, match="no wheel, and nothing else"):
+        environments.provision(artifact, GITHUB)
