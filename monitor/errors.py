@@ -120,6 +120,21 @@ class HostError(MonitorError):
     """This host cannot run the check, or is busy with another measurement."""
 
 
+class GpuBusyError(HostError):
+    """Something else uses the GPU; measuring waits until it is free."""
+
+    permanent = False
+
+
+class GpuFaultError(HostError):
+    """The GPU cannot be trusted: lost, with memory errors, not the one meant, or its memory is held.
+
+    It is the machine's fault: nothing that was measured then says anything about a release.
+    """
+
+    permanent = False
+
+
 class EngineError(MonitorError):
     """The engine under test failed; `reason` is the state the run ends in."""
 

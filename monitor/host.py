@@ -1,7 +1,6 @@
 """This machine, as far as it decides what may be compared and what can be run.
 
-NVML is asked through `nvidia-ml-py`; without a driver there simply is no GPU. Nothing here changes the
-machine. Sizes are in bytes, powers in watts, clocks in MHz.
+Without an NVIDIA driver there simply is no GPU. Nothing here changes the machine. Sizes are in bytes.
 """
 
 from __future__ import annotations
@@ -14,43 +13,44 @@ import re
 import secrets
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from monitor.domain import Host, Requirements
-from monitor.errors import HostError
+from monitor.errors import GpuFaultError, HostError
+from monitor.gpu.identity import read_gpus
 
 GIB = 2**30
 QUIET_LOAD_PER_CORE = 0.25
 """One-minute load average for each core above which times are likely to be disturbed."""
 
 
-def describe(state: Path, *, name: str | None = None, root: Path = Path("/")) -> Host:
-    """Return what identifies this machine; the first GPU stands for it.
+def describe(state: Path, *, name: str | None = None, gpu: str | None = None, root: Path = Path("/")) -> Host:
+    """Return what identifies this machine; the GPU of the UUID `gpu` stands for it, else the first one.
 
     `machine_id` is a hash of the system's own, which should not be published; a machine without one
     (many containers) gets a random one, kept in `state`. `root` is where /proc and /etc are looked for.
 
     Raises:
         HostError: when an id has to be kept and `state` cannot be written.
+        GpuFaultError: when the driver has lost a GPU, or the one that is meant is not there.
 
     """
-    gpus = read_gpus()
-    gpu = gpus[0] | {"count": len(gpus)} if gpus else None
+    measured = _chosen(read_gpus(), gpu)
     cpu = _cpu_model(root)
     cores = len(os.sched_getaffinity(0))
     return Host(
         name=name or socket.gethostname(),
-        machine_id=_machine_id(root, state),
-        hardware_class=hardware_class(gpu, cpu, cores),
+        machine_id=machine_id(state, root=root),
+        hardware_class=hardware_class(measured, cpu, cores),
         boot_id=boot_id(root),
         cpu=cpu,
         cores=cores,
         memory_bytes=psutil.virtual_memory().total,
-        gpu=gpu,
+        gpu=measured,
         kernel=platform.release(),
     )
 
@@ -71,11 +71,10 @@ def hardware_class(gpu: dict[str, Any] | None, cpu: str, cores: int) -> str:
 def satisfies(host: Host, requires: Requirements, *, free_disk_bytes: int | None = None) -> list[str]:
     """Return why a check with these requirements is not runnable on `host`; empty when it is."""
     reasons = []
-    wants_gpu = requires.gpu or requires.gpu_memory_bytes or requires.compute_capability
-    if wants_gpu and host.gpu is None:
+    if requires.wants_gpu and host.gpu is None:
         wanted = f" with {_gib(requires.gpu_memory_bytes)} of memory" if requires.gpu_memory_bytes else ""
         reasons.append(f"needs an NVIDIA GPU{wanted}; this machine has none")
-    elif wants_gpu and host.gpu is not None:
+    elif requires.wants_gpu and host.gpu is not None:
         reasons += _gpu_reasons(host.gpu, requires)
     if requires.memory_bytes > host.memory_bytes:
         reasons.append(
@@ -115,57 +114,17 @@ def is_quiet() -> tuple[bool, str]:
 # GPU
 
 
-def read_gpus() -> tuple[dict[str, Any], ...]:
-    """Return the facts of every GPU that the NVIDIA driver shows, in its order; empty without a driver."""
-    import pynvml  # noqa: PLC0415  # the library looks for the driver on import in some versions
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return ()
-    try:
-        return tuple(_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount()))
-    except pynvml.NVMLError as error:
-        raise HostError(
-            f"The NVIDIA driver answers, but not about its GPUs: {error}.",
-            advice="look at nvidia-smi and the kernel log; a lost GPU needs a restart",
-            permanent=False,
-        ) from error
-    finally:
-        with contextlib.suppress(pynvml.NVMLError):
-            pynvml.nvmlShutdown()
-
-
-def _gpu(nvml: Any, index: int) -> dict[str, Any]:
-    handle = nvml.nvmlDeviceGetHandleByIndex(index)
-
-    def ask(question: Callable[[], Any]) -> Any:
-        """Return the answer, or None where this card or driver does not know."""
-        try:
-            answer = question()
-        except nvml.NVMLError:
-            return None
-        return answer.decode() if isinstance(answer, bytes) else answer
-
-    capability = ask(lambda: nvml.nvmlDeviceGetCudaComputeCapability(handle))
-    power_mw = ask(lambda: nvml.nvmlDeviceGetPowerManagementLimit(handle))
-    mig = ask(lambda: nvml.nvmlDeviceGetMigMode(handle))
-    ecc = ask(lambda: nvml.nvmlDeviceGetEccMode(handle))
-    return {
-        "index": index,
-        "name": _text(nvml.nvmlDeviceGetName(handle)),
-        "uuid": _text(nvml.nvmlDeviceGetUUID(handle)),
-        "memory_bytes": int(nvml.nvmlDeviceGetMemoryInfo(handle).total),
-        "driver": ask(nvml.nvmlSystemGetDriverVersion),
-        "cuda_driver": ask(nvml.nvmlSystemGetCudaDriverVersion),
-        "vbios": ask(lambda: nvml.nvmlDeviceGetVbiosVersion(handle)),
-        "compute_capability": f"{capability[0]}.{capability[1]}" if capability else None,
-        "power_limit_w": power_mw / 1000 if power_mw is not None else None,
-        "max_sm_clock_mhz": ask(lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM)),
-        "max_memory_clock_mhz": ask(lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_MEM)),
-        "mig": bool(mig[0]) if mig is not None else None,
-        "ecc": bool(ecc[0]) if ecc is not None else None,
-    }
+def _chosen(gpus: Sequence[dict[str, Any]], uuid: str | None) -> dict[str, Any] | None:
+    if uuid is None:
+        return gpus[0] | {"count": len(gpus)} if gpus else None
+    for gpu in gpus:
+        if gpu["uuid"] == uuid:
+            return gpu | {"count": len(gpus)}
+    there = ", ".join(f"{gpu['uuid']} ({gpu['name']})" for gpu in gpus) or "no GPU"
+    raise GpuFaultError(
+        f"The GPU {uuid} of `host.gpu` is not there; the driver shows {there}.",
+        advice="put it back, or name another in the configuration: its results make a series of their own",
+    )
 
 
 def _gpu_reasons(gpu: dict[str, Any], requires: Requirements) -> list[str]:
@@ -189,7 +148,13 @@ def _capability(text: str) -> tuple[int, ...]:
 # What the system tells
 
 
-def _machine_id(root: Path, state: Path) -> str:
+def machine_id(state: Path, *, root: Path = Path("/")) -> str:
+    """Return the id under which this machine's results are kept.
+
+    Raises:
+        HostError: when the machine has none of its own and `state` cannot be written.
+
+    """
     own = _line(root / "etc/machine-id")
     if not re.fullmatch(r"[0-9a-f]{32}", own):
         own = _kept_id(state)
@@ -231,10 +196,6 @@ def _line(file: Path) -> str:
         return file.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
 
 
 def _gib(size: int) -> str:

@@ -38,6 +38,7 @@ from monitor.steps import plan as planning
 from monitor.steps.borrow import borrowed
 from monitor.steps.confirm import Unconfirmable, confirm, confirm_alone, unconfirmed
 from monitor.steps.discover import Poll, discover, is_due, listing, measurable
+from monitor.steps.gpu import make_ready
 from monitor.steps.measure import Bench, Build, measure, screen_slots
 from monitor.steps.plan import RunRequest, plan_news
 from monitor.steps.provision import provision, weights
@@ -253,6 +254,7 @@ def _reference(station: Station, request: RunRequest, artifact: Artifact, planne
 
 def _carry_out(station: Station, request: RunRequest, job: _Job) -> None:
     tidy(station)
+    make_ready(station, job.check)
     with ending_as_told(station, job.run):
         enter(station, job.run, RunState.PROVISIONING)
         begin_attempt(station, job.run)

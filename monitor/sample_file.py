@@ -82,6 +82,7 @@ class HeaderLine(_Line):
     judging: Facts | None = None
     calibration: Facts | None = None
     model_sha256: Name | None = None
+    roofline_tokens_per_s: Amount | None = None
 
 
 class SessionLine(_Line):
@@ -98,6 +99,7 @@ class SessionLine(_Line):
     gpu_memory_bytes: Count | None = None
     energy_j: Amount | None = None
     effective: Facts | None = None
+    gpu: Facts | None = None
 
 
 class SampleLine(_Line):

@@ -61,6 +61,10 @@ class HostSettings(Table):
     """This machine, which usually serves somebody: when and for how long it may be used."""
 
     name: Name | None = Field(None, description="How the machine is called in pages. Default: its host name.")
+    gpu: Text | None = Field(
+        None,
+        description="UUID of the GPU to measure on (`mtp-monitor gpu` shows it). Default: the first one.",
+    )
     window: Window | None = Field(
         None, description="Local hours in which measuring may start, such as `22:00-06:00`. Default: always."
     )

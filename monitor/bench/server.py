@@ -6,7 +6,10 @@ import asyncio
 import errno
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
+
+import psutil
 
 from monitor import proc
 from monitor.bench import probe
@@ -30,8 +33,10 @@ _LAST_WORDS_S = 1.0  # for a process that has just cut a connection to be seen a
 class Server:
     """A server for one session; for an engine that already runs there is no process to it."""
 
-    def __init__(self, engine: Engine, setup: Setup, log: Path) -> None:
-        """Start it, without waiting until it answers.
+    def __init__(
+        self, engine: Engine, setup: Setup, log: Path, device: Mapping[str, str] | None = None
+    ) -> None:
+        """Start it, without waiting until it answers; the variables of `device` say on which GPU.
 
         Raises:
             ConfigurationError: when the check and the engine do not fit.
@@ -44,7 +49,7 @@ class Server:
         self._address: str | None = None
         launch = engine.launch(setup)
         self._begun_s = time.monotonic()
-        self._process = None if launch is None else self._start(launch)
+        self._process = None if launch is None else self._start(launch, device or {})
 
     @property
     def address(self) -> str:
@@ -121,14 +126,26 @@ class Server:
             self._address = address
         return self._address is not None
 
-    def _start(self, launch: Launch) -> proc.Supervised:
+    def owns(self, pid: int) -> bool:
+        """Say whether a process belongs to this engine."""
+        try:
+            return self.pid is not None and (
+                pid == self.pid or self.pid in {parent.pid for parent in psutil.Process(pid).parents()}
+            )
+        except psutil.Error:
+            return False
+
+    def _start(self, launch: Launch, device: Mapping[str, str]) -> proc.Supervised:
         scratch = self.setup.scratch
         try:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             for name, text in launch.files.items():
                 (scratch / name).write_text(text, encoding="utf-8")
             environment = proc.engine_environment(
-                scratch, path=launch.path, libraries=launch.libraries, extra=launch.environment
+                scratch,
+                path=launch.path,
+                libraries=launch.libraries,
+                extra={**device, **launch.environment},
             )
         except OSError as error:
             raise cannot_prepare(scratch, error) from error

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from monitor.bench.tape import Answer, decode
 from monitor.domain import Arm, Check, Environment, Prompt, Role, Sample, Session
 from monitor.engines.base import Completion, Engine, Setup, check_status, refuse
 from monitor.errors import EngineCrashError, EngineError
+from monitor.gpu.watch import NoWatch, Stretch, Watched
 
 _PAGE_S = 10.0
 _REPLY_BYTES = 2**20
@@ -50,11 +51,13 @@ def measure_session(
     log: Path,
     scratch: Path,
     on_sample: Callable[[Sample], None] | None = None,
+    watch: NoWatch | None = None,
 ) -> tuple[Session, tuple[Sample, ...]]:
     """Start a server for `arm`, have it answer `prompts` `check.repeats` times, end it; return what was seen.
 
     The first `check.warmup_prompts` prompts are asked beforehand and not counted. A prompt is asked again
-    when its time and the server's own differ by more than a factor of two: nobody looked at the clock then.
+    when its time and the server's own differ by more than a factor of two (nobody looked at the clock then),
+    and when the GPU was slowed down or used by others meanwhile.
     Must not be called from a running event loop.
 
     Args:
@@ -72,10 +75,12 @@ def measure_session(
         log: takes what the engine prints, bounded.
         scratch: a private folder is made in it for the engine and removed again.
         on_sample: told each sample as it comes, between two answers.
+        watch: over the GPU that is measured on.
 
     Raises:
         ConfigurationError: when the check holds settings the engine does not know.
         EngineError: a subclass that says what the engine did, with `log_tail`.
+        GpuFaultError: when the GPU is lost or its memory errs.
         HostError: when the engine's processes cannot be started or ended.
         DiskFullError: when there is no room for the engine's files.
 
@@ -85,9 +90,11 @@ def measure_session(
         # The engine runs in another folder.
         setup = Setup(check, arm, environment, model.absolute(), draft, folder, free_port())
         started_at = datetime.now(UTC)
-        server = Server(engine, setup, log)
+        watch = watch or NoWatch()
+        server = Server(engine, setup, log, watch.device)
+        watch.attend(server.owns)
         try:
-            work = _Work(server, number, on_sample or (lambda _: None))
+            work = _Work(server, number, on_sample or (lambda _: None), watch)
             effective = asyncio.run(work.run(prompts))
         except EngineError as error:
             explained = server.explain(error)
@@ -104,7 +111,10 @@ def measure_session(
         role=role,
         started_at=started_at,
         startup_s=server.startup_s,
+        gpu_memory_bytes=work.gpu.gpu_memory_bytes,
+        energy_j=work.energy_j,
         effective=effective,
+        gpu=work.gpu.facts,
     )
     return session, tuple(work.samples)
 
@@ -118,8 +128,13 @@ class _Question:
 class _Work:
     """The answers of one server."""
 
-    def __init__(self, server: Server, number: int, on_sample: Callable[[Sample], None]) -> None:
+    def __init__(
+        self, server: Server, number: int, on_sample: Callable[[Sample], None], watch: NoWatch
+    ) -> None:
         self.samples: list[Sample] = []
+        self.gpu = Watched()
+        self.energy_j: float | None = None
+        self._watch = watch
         self._server = server
         self._dialect, self._setup, self._check = server.dialect, server.setup, server.setup.check
         self._number = number
@@ -139,16 +154,25 @@ class _Work:
         load_before = load.read(self._server.pid)
         added: Counts | None = None
         asked_again = 0
+        contaminated: list[Stretch] = []
+        measured_from = self._watch.mark()
         asked = [_Question(prompt, repeat) for repeat in range(self._check.repeats) for prompt in prompts]
         for wave in _waves(asked, self._check.concurrency):
             for tries_left in reversed(range(_TRIES)):
+                mark = self._watch.mark()
                 answers = await self._ask(wave)
+                stretch = self._watch.since(mark)
                 after = await self._counts()
                 counted = after.since(before) if after is not None else None
                 before = after
-                if tries_left == 0 or not any(_read_late(completion) for _, completion in answers):
+                late = any(_read_late(completion) for _, completion in answers)
+                if tries_left == 0 or not (late or stretch.contaminated_by):
                     break
                 asked_again += 1
+            if stretch.contaminated_by:
+                contaminated.append(stretch)
+            if stretch.energy_j is not None:
+                self.energy_j = (self.energy_j or 0.0) + stretch.energy_j
             if counted is not None:
                 added = counted if added is None else added.plus(counted)
             for question, (answer, completion) in zip(wave, answers, strict=True):
@@ -156,6 +180,7 @@ class _Work:
                 sample = self._sample(question, answer, completion, counted if len(wave) == 1 else None)
                 self.samples.append(sample)
                 self._on_sample(sample)
+        self.gpu = _with_contamination(self._watch.watched(measured_from), contaminated)
         load_after = load.read(self._server.pid)
         # A very short session is told by its whole life, with the start.
         others = _others(load_before, load_after)
@@ -283,6 +308,14 @@ def _counter_facts(total: Counts | None) -> dict[str, Any]:
         "counter.accepted": total.accepted,
         **places,
     }
+
+
+def _with_contamination(seen: Watched, stretches: Sequence[Stretch]) -> Watched:
+    """Add how many stretches stayed contaminated although they were measured again, and by what."""
+    if not stretches:
+        return seen
+    by = sorted({text for stretch in stretches for text in stretch.contaminated_by})
+    return replace(seen, facts={**(seen.facts or {}), "contaminated": len(stretches), "contaminated_by": by})
 
 
 def _others(before: load.Usage | None, after: load.Usage | None) -> float | None:

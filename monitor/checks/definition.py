@@ -125,6 +125,8 @@ class Definition(_Table):
     warmup_prompts: Count = 2
     repeats: Positive = 1
     quick_prompts_per_workload: Positive = 2
+    step_gb: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Weights that one step reads, in units of 10⁹ bytes."""
     lossless_exact: bool = False
     start_timeout_s: Seconds = 600.0
     request_timeout_s: Seconds = 300.0

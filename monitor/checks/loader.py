@@ -318,6 +318,7 @@ def _check(definition: Definition, workloads: tuple[Workload, ...], file: Path) 
         },
         lossless_exact=definition.lossless_exact,
         digest="",
+        step_bytes=round(definition.step_gb * 1e9) if definition.step_gb is not None else None,
         judging=dict(definition.judging),
     )
     return replace(check, digest=digest_of(check))

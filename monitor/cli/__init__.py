@@ -31,6 +31,7 @@ COMMANDS = (
     "watch",
     "serve",
     "incidents",
+    "gpu",
     "judge",
     "calibrate",
     "export",

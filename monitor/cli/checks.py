@@ -41,7 +41,7 @@ def checks(
 
     settings = output.settings(ctx)
     known = loader.load_checks(settings.check_dirs)
-    host = machine.look(settings.state)
+    host = machine.look(settings.state, settings.host.name, settings.host.gpu)
     if check_id is not None:
         known = {check_id: loader.pick(check_id, known)}
     facts = [facts_of(check, host, settings) for check in known.values()]

@@ -101,7 +101,7 @@ def examine(ctx: typer.Context, *, offline: bool) -> Iterator[Finding]:
         yield from _machine(_host(Path.cwd(), None), Path.cwd())
         yield Finding("configuration", "file", State.STOPS, error.what, error.advice)
         return
-    host = _host(settings.state, settings.host.name)
+    host = _host(settings.state, settings.host.name, settings.host.gpu)
     yield from _machine(host, settings.state)
     yield from _configuration(ctx, settings)
     yield from _state(settings)
@@ -117,11 +117,11 @@ def examine(ctx: typer.Context, *, offline: bool) -> Iterator[Finding]:
 # The machine
 
 
-def _host(state: Path, name: str | None) -> Host | MonitorError:
+def _host(state: Path, name: str | None, gpu: str | None = None) -> Host | MonitorError:
     from monitor.cli import machine  # noqa: PLC0415
 
     try:
-        return machine.look(state, name)
+        return machine.look(state, name, gpu)
     except MonitorError as error:
         return error
 

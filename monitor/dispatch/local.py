@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from monitor.dispatch import holds
 from monitor.dispatch.base import Executor
 from monitor.domain import RunState
-from monitor.errors import MonitorError, UnknownNameError
+from monitor.errors import GpuBusyError, MonitorError, UnknownNameError
+from monitor.steps import gpu
 from monitor.steps.states import MONITOR
 from monitor.steps.station import Station
 from monitor.steps.tidy import drop_spool
@@ -22,6 +23,8 @@ _BACK_OFF = (
     timedelta(hours=8),
 )
 _BUSY_WAIT = timedelta(seconds=30)
+_GPU_WAIT = timedelta(minutes=5)
+"""Until a GPU is looked at again that is in quarantine, or was in use after `host.before`."""
 _DAY = timedelta(days=1)
 
 
@@ -59,6 +62,10 @@ class LocalDispatcher:
         if tried >= station.settings.schedule.attempts:
             self._give_up(run, f"interrupted {tried} times without one complete session: {run.reason}")
             return False
+        if (why := gpu.held(station, station.checks.get(run.check_id))) is not None:
+            with station.store.write() as db:
+                queue.put_off(db, run.id, why=why, due_at=now + _GPU_WAIT)
+            return False
         held = holds.hold(station.settings.host, self._usage(run, now), now=_local(now))
         if held is None:
             return True
@@ -94,6 +101,8 @@ class LocalDispatcher:
             return
         begun = current.state is RunState.INTERRUPTED
         wait = _BACK_OFF[min(max(tried, 1), len(_BACK_OFF)) - 1] if begun else _BUSY_WAIT
+        if isinstance(error, GpuBusyError):
+            wait = max(wait, _GPU_WAIT)
         with station.store.write() as db:
             queue.put_off(db, run.id, why=error.what, due_at=now + wait)
 

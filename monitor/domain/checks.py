@@ -72,6 +72,11 @@ class Requirements:
     disk_bytes: int = 0
     compute_capability: str | None = None
 
+    @property
+    def wants_gpu(self) -> bool:
+        """Whether the check is measured on a GPU."""
+        return bool(self.gpu or self.gpu_memory_bytes or self.compute_capability)
+
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
@@ -114,5 +119,7 @@ class Check:
     lossless_exact: bool
     """Token equality between the arms is exact here, and a difference is an error."""
     digest: str
+    step_bytes: int | None = None
+    """Weights that one decode step of the baseline reads at least: its roofline. Not part of the digest."""
     judging: dict[str, Any] = field(default_factory=dict)
     """Overrides of the judging policy. Not part of the digest."""

@@ -35,6 +35,8 @@ class Header:
     """The check's overrides of the judging policy."""
     calibration: dict[str, Any] | None = None
     model_sha256: str | None = None
+    roofline_tokens_per_s: float | None = None
+    """The most the host's memory allows the baseline at one stream; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,13 @@ class Session:
     started_at: datetime | None = None
     startup_s: float | None = None
     gpu_memory_bytes: int | None = None
+    """Most GPU memory in use, less what was in use before the engine started."""
     energy_j: float | None = None
+    """Energy the GPU used for the answers of this session, without warm-up."""
     effective: dict[str, Any] | None = None
     """What the server said it really runs (flags, backends, speculation), as flat facts."""
+    gpu: dict[str, Any] | None = None
+    """What the GPU did meanwhile: see `docs/samples.md`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,16 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
-from monitor.domain import Arm, Guard, Header, Sample, SampleSet, Verdict
+from monitor.domain import Arm, Guard, Header, Sample, SampleSet, Session, Verdict
 from monitor.judge import counts
-from monitor.judge.metrics import Cell, PromptKey, Table, others_share, tokens_after_first
+from monitor.judge.metrics import (
+    Cell,
+    PromptKey,
+    Table,
+    contaminated_answers,
+    others_share,
+    tokens_after_first,
+)
 from monitor.judge.policy import JudgingPolicy
 
 _SHOWN = 3  # examples named in a detail
@@ -34,6 +41,7 @@ def check_side(side: Side, policy: JudgingPolicy) -> list[Guard]:
     return [
         _sessions(side),
         _busy(side, policy),
+        _gpu_flags(side),
         _usable(side, policy),
         _count_sanity(side),
         _engine_counters(side),
@@ -82,20 +90,53 @@ def _busy(side: Side, policy: JudgingPolicy) -> Guard:
     """Tell of sessions during which other work took the host, so that their times are not the release's."""
     name, table = f"busy host ({side.name})", side.table
     shares = {s.session: others_share(s) for s in side.samples.sessions}
+    slowed = {s.session: _slowed(s) for s in side.samples.sessions if contaminated_answers(s)}
     found = [
-        f"session {number}: other work took {100 * shares[number]:.0f} % of the CPUs; it was left out"
+        f"session {number}: {slowed[number]}; it was left out"
+        if number in slowed
+        else f"session {number}: other work took {100 * shares[number]:.0f} % of the CPUs; it was left out"
         for number in table.disturbed
     ]
     if not table.busy_arms:
         worst = max((shares[s.session] for s in table.sessions if s.session in shares), default=0.0)
         return _guard(name, found, f"other work took at most {100 * worst:.0f} % of the CPUs", outcome=None)
     for arm in sorted(table.busy_arms):
+        own = [slowed[s.session] for s in table.of(arm) if s.session in slowed]
+        if own:
+            found.append(f"{own[0]} in {arm} sessions, so their times decide nothing")
+            continue
         least = min(shares[s.session] for s in table.of(arm))
         found.append(
             f"other work took {100 * least:.0f} % of the CPUs or more in every {arm} session "
             f"(allowed {100 * policy.busy_limit:.0f} %), so its times decide nothing"
         )
     return _guard(name, found, "", outcome=Verdict.INCONCLUSIVE)
+
+
+def _slowed(session: Session) -> str:
+    by = (session.gpu or {}).get("contaminated_by") or ["it was not free"]
+    answers = contaminated_answers(session)
+    return f"the GPU was disturbed during {answers} answers ({', '.join(map(str, by))})"
+
+
+_FLAG_SHARE = 0.01
+"""Share of the looks at the GPU from which on a flag is told."""
+
+
+def _gpu_flags(side: Side) -> Guard:
+    """Inform about clocks that were held down by how the card is set up or cooled."""
+    shares: dict[str, list[float]] = {}
+    for session in side.samples.sessions:
+        for flag, share in ((session.gpu or {}).get("flags") or {}).items():
+            shares.setdefault(str(flag), []).append(float(share))
+    found = [
+        f"{flag} in up to {100 * max(values):.0f} % of a session ({len(values)} sessions)"
+        for flag, values in shares.items()
+        if max(values) >= _FLAG_SHARE
+    ]
+    watched = any(session.gpu for session in side.samples.sessions)
+    fine = "nothing held them down" if watched else "no GPU was watched"
+    return _guard(f"GPU clocks of the {side.name}", found, fine, outcome=None)
 
 
 def _usable(side: Side, policy: JudgingPolicy) -> Guard:
@@ -190,9 +231,9 @@ def _server_rates(side: Side, policy: JudgingPolicy) -> Guard:
 
 
 def _roofline(side: Side) -> Guard:
-    limit = (side.samples.header.calibration or {}).get("roofline_tokens_per_s")
-    if not isinstance(limit, int | float) or limit <= 0:
-        return _guard(f"roofline of the {side.name}", (), "not known for this host")
+    limit = side.samples.header.roofline_tokens_per_s
+    if not limit:
+        return _guard(f"roofline of the {side.name}", (), "not known for this check on this host")
     rates = [
         math.exp(cell.log_rate)
         for session in side.table.of(Arm.BASELINE)

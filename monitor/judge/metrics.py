@@ -53,7 +53,8 @@ class Table:
     dropped: tuple[int, ...]
     """Sessions left out because prompts are missing in them."""
     disturbed: tuple[int, ...] = ()
-    """Sessions left out because other work took too much of the host; the arm has quiet ones beside them."""
+    """Sessions left out because other work took too much of the host, or because the GPU was slowed down or
+    shared; the arm has quiet ones beside them."""
     busy_arms: frozenset[Arm] = frozenset()
     """Arms that have only disturbed sessions: their counts are kept, their times say nothing."""
 
@@ -70,7 +71,8 @@ class Table:
 def tabulate(sample_set: SampleSet, min_rate_tokens: int, *, busy_limit: float = 1.0) -> Table:
     """Arrange a sample file by session and prompt; sessions that lack prompts are left out.
 
-    So are those during which other work took more than `busy_limit` of the host's CPUs.
+    So are those during which other work took more than `busy_limit` of the host's CPUs, and those that hold
+    answers for which the GPU was slowed down or shared.
     """
     by_cell: dict[int, dict[PromptKey, list[Sample]]] = defaultdict(lambda: defaultdict(list))
     for sample in sample_set.samples:
@@ -81,7 +83,7 @@ def tabulate(sample_set: SampleSet, min_rate_tokens: int, *, busy_limit: float =
         asked[session.arm] |= set(by_cell[session.session])
     complete = [s for s in sessions if by_cell[s.session] and set(by_cell[s.session]) == asked[s.arm]]
     dropped = tuple(s.session for s in sessions if s not in complete)
-    disturbed = {s.session for s in complete if others_share(s) > busy_limit}
+    disturbed = {s.session for s in complete if others_share(s) > busy_limit or contaminated_answers(s)}
     quiet_arms = {s.arm for s in complete if s.session not in disturbed}
     busy_arms = frozenset(s.arm for s in complete) - quiet_arms
     left_out = tuple(s.session for s in complete if s.session in disturbed and s.arm in quiet_arms)
@@ -97,6 +99,12 @@ def others_share(session: Session) -> float:
     """Return the share of the host's CPUs that other work took during a session; 0 where it is not known."""
     share = (session.effective or {}).get("load.others")
     return float(share) if isinstance(share, int | float) else 0.0
+
+
+def contaminated_answers(session: Session) -> int:
+    """Return how many answers of a session had the GPU slowed down or shared, however often asked."""
+    found = (session.gpu or {}).get("contaminated")
+    return int(found) if isinstance(found, int | float) else 0
 
 
 def _sessions(sample_set: SampleSet) -> list[Session]:

@@ -17,13 +17,13 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
-from monitor import host
 from monitor.bench import probe
 from monitor.domain import ATTACHED_ENGINES, Arm, Artifact, Check, Environment, Fingerprint
 from monitor.engines.base import Dialect, Served
 from monitor.engines.endpoint import EndpointEngine, address_of, dialect_of
 from monitor.environments import attached as environments
 from monitor.errors import ConfigurationError, HostError, SourceError
+from monitor.gpu.identity import read_gpus
 from monitor.releases.attached import agreed
 from monitor.settings import Settings
 from monitor.settings_tables import SourceSettings
@@ -136,7 +136,7 @@ async def _document(url: str) -> Any:
 
 def _driver() -> str | None:
     try:
-        gpus = host.read_gpus()
+        gpus = read_gpus()
     except HostError as error:
         raise SourceError(error.what, kept="what was known of what runs", advice=error.advice) from error
     return str(gpus[0]["driver"]) if gpus and gpus[0].get("driver") else None

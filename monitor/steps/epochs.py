@@ -18,10 +18,17 @@ _MONITOR = "monitor"
 def conditions(host: Host) -> dict[str, Any]:
     """Return what of a host decides that its results compare; when any of it changes, an epoch ends."""
     gpu = host.gpu or {}
+    # What is not told cannot have changed, and a card of the same name is still another card.
+    told = {
+        "GPU": gpu.get("uuid"),
+        "GPU power limit": gpu.get("power_limit_w"),
+        "GPU memory correction": gpu.get("ecc"),
+    }
     return {
         "hardware class": host.hardware_class,
         "kernel": host.kernel,
         "GPU driver": gpu.get("driver"),
+        **{name: value for name, value in told.items() if value is not None},
     }
 
 

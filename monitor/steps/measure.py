@@ -34,8 +34,10 @@ from monitor.domain import (
 )
 from monitor.engines import engine_for
 from monitor.errors import EngineCrashError, EngineError, EngineStartError
+from monitor.gpu.identity import roofline
 from monitor.judge.policy import JudgingPolicy
 from monitor.steps import attached
+from monitor.steps.gpu import watching
 from monitor.steps.provision import Weights
 from monitor.steps.station import Station
 from monitor.store import Subject
@@ -100,6 +102,7 @@ class Bench:
             judging={name: value for name, value in limits.items() if value is not None} | check.judging,
             calibration=self._calibration(),
             model_sha256=self.weights.sha256,
+            roofline_tokens_per_s=self._roofline(),
         )
 
     def _calibration(self) -> dict[str, Any] | None:
@@ -111,6 +114,13 @@ class Bench:
                 check_digest=self.check.digest,
                 before=self.run.planned_at,
             )
+
+    def _roofline(self) -> float | None:
+        """Return what memory allows the baseline; several streams share a step, which is no limit then."""
+        check = self.check
+        if not check.requires.wants_gpu or check.concurrency > 1:
+            return None
+        return roofline(self.station.host.gpu, check.step_bytes)
 
     def policy(self) -> JudgingPolicy:
         """Return the limits of the check's verdicts."""
@@ -159,6 +169,7 @@ def measure(
 
     Raises:
         EngineError: when the release does not start, answer or stay alive; what is complete is kept.
+        GpuFaultError, GpuBusyError: when the GPU cannot be measured on, or not any more.
 
     """
     slots = tuple(slots)
@@ -212,22 +223,24 @@ def _measure_into(spool: Spool, bench: Bench, slot: Slot, build: Build) -> tuple
 
     try:
         try:
-            session, samples = measure_session(
-                check=bench.check,
-                engine=engine_for(bench.check.engine),
-                environment=build.environment,
-                model=bench.weights.model,
-                draft_model=bench.weights.draft_model,
-                arm=slot.arm,
-                number=slot.number,
-                block=slot.block,
-                order=slot.order,
-                role=slot.role,
-                prompts=prompts,
-                log=log_of(bench.station, bench.run.id, slot),
-                scratch=bench.station.settings.state / "scratch",
-                on_sample=keep,
-            )
+            with watching(bench.station, bench.check) as watch:
+                session, samples = measure_session(
+                    check=bench.check,
+                    engine=engine_for(bench.check.engine),
+                    environment=build.environment,
+                    model=bench.weights.model,
+                    draft_model=bench.weights.draft_model,
+                    arm=slot.arm,
+                    number=slot.number,
+                    block=slot.block,
+                    order=slot.order,
+                    role=slot.role,
+                    prompts=prompts,
+                    log=log_of(bench.station, bench.run.id, slot),
+                    scratch=bench.station.settings.state / "scratch",
+                    on_sample=keep,
+                    watch=watch,
+                )
         except EngineError as error:
             # A server that its owner stopped or upgraded meanwhile says nothing about the release, nor does
             # one that found no room for its files.

@@ -16,7 +16,7 @@ from monitor import host as host_module
 from monitor.checks import loader
 from monitor.domain import Check, Host
 from monitor.environments.collection import Environments
-from monitor.errors import HostError
+from monitor.errors import GpuFaultError, HostError
 from monitor.net import Http
 from monitor.releases.base import Source
 from monitor.settings import Settings
@@ -90,8 +90,8 @@ class Station:
                 advice="name another with `state` in the configuration",
             ) from error
         checks = loader.load_checks(settings.check_dirs)
-        described = host_module.describe(settings.state, name=settings.host.name)
         store = Store.open(settings.database_url)
+        described = _describe(settings, store)
         http = Http()
         station = cls(
             settings=settings,
@@ -120,7 +120,7 @@ class Station:
 
     def look_at_host(self) -> None:
         """Look at this machine again: a driver or kernel may have changed since the service started."""
-        self.host = host_module.describe(self.settings.state, name=self.settings.host.name)
+        self.host = _describe(self.settings, self.store)
         with self.store.write() as db:
             hosts.save(db, self.host, now=self.clock())
 
@@ -205,6 +205,21 @@ class Station:
                 yield None
             finally:
                 lock.truncate(0)
+
+
+def _describe(settings: Settings, store: Store) -> Host:
+    """Describe this machine; with a GPU that does not answer it is the one it was seen as last.
+
+    So the service stays up and says what is wrong, while the runs that need the GPU wait.
+    """
+    try:
+        return host_module.describe(settings.state, name=settings.host.name, gpu=settings.host.gpu)
+    except GpuFaultError:
+        with store.read() as db:
+            known = hosts.get(db, host_module.machine_id(settings.state))
+        if known is None:
+            raise
+        return known
 
 
 _DUTY = "daemon.lock"

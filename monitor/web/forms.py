@@ -15,6 +15,7 @@ from fastapi import APIRouter, Depends, HTTPException, Path, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from monitor.errors import UnknownNameError
+from monitor.steps import gpu
 from monitor.web.errors import Forbidden, Unauthorised, changing
 from monitor.web.facts.incidents import incident
 from monitor.web.page import render
@@ -165,6 +166,16 @@ def post_run(site: SiteOf, form: Changing) -> RedirectResponse:
     with changing(422):
         number = site.enqueue(check, release, "pages")
     return RedirectResponse(f"/runs/{number}", _SEE_OTHER)
+
+
+@router.post("/gpu/release")
+def post_gpu(site: SiteOf, form: Changing) -> RedirectResponse:
+    """Let the GPU be measured on again."""
+    who = _text(form, "who", _LONGEST_WHO, "say who you are")
+    why = _text(form, "why", _LONGEST_WHY, "say what was done: it is kept")
+    with changing():
+        gpu.release(site.station, who=who, why=why)
+    return RedirectResponse("/status#gpu", _SEE_OTHER)
 
 
 @router.post("/deliveries/{delivery_id}/replay")

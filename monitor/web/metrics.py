@@ -78,6 +78,8 @@ def _service(state: Status) -> Iterator[Metric]:
     for name, number in state.run_counts.items():
         runs.add_metric([name.value], number)
     yield runs
+    if state.gpu is not None:
+        yield _one("gpu_held", "1 while nothing is measured on the GPU.", int(bool(state.gpu.why_held)))
     yield _one("budget_used_minutes", "Minutes of measuring in the last 24 hours.", state.budget.used_today)
 
 

@@ -90,7 +90,7 @@ def environment_of(python: Path, version: str = "2026.1.1") -> Environment:
 
 
 def measure(folder: Path, fault: str, **changes: Any) -> tuple[Session, tuple[Sample, ...]]:
-    on_sample = changes.pop("on_sample", None)
+    on_sample, watch = changes.pop("on_sample", None), changes.pop("watch", None)
     return measure_session(
         check=standin_check(**changes),
         engine=StandinEngine(fault),
@@ -106,6 +106,7 @@ def measure(folder: Path, fault: str, **changes: Any) -> tuple[Session, tuple[Sa
         log=folder / "logs" / "engine.log",
         scratch=folder / "scratch",
         on_sample=on_sample,
+        watch=watch,
     )
 
 

@@ -83,6 +83,8 @@ class World:
     """Deviation of a session's log times."""
     now: datetime = BEGIN
     driver: str = "580.1"
+    gpu: dict[str, Any] = field(default_factory=dict)
+    """More facts of the GPU than its name, driver and memory."""
     offline: bool = False
     retry_after_s: float | None = None
     disk_full: bool = False
@@ -193,7 +195,7 @@ class World:
             cpu="a CPU",
             cores=8,
             memory_bytes=2**36,
-            gpu={"name": "a GPU", "driver": self.driver, "memory_bytes": 2**36},
+            gpu={"name": "a GPU", "driver": self.driver, "memory_bytes": 2**36, **self.gpu},
             kernel="6.12",
         )
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import pynvml
 import pytest
 
 from monitor import host
 from monitor.domain import Host, Requirements
-from monitor.errors import HostError
+from monitor.errors import GpuFaultError, HostError
+from standins import nvml
 
 GIB = 2**30
 CARD = {
@@ -130,59 +129,28 @@ def test_a_busy_machine_is_told(load: float, quiet: bool, monkeypatch: pytest.Mo
 
 
 # ---------------------------------------------------------------------------------------------
-# NVML, with the real library's names and a stand-in driver
+# Which GPU stands for the machine
 
 
-@pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Stand in for a driver with one card that does not know MIG; its answers can be changed."""
-    answers: dict[str, Any] = {
-        "nvmlInit": None,
-        "nvmlShutdown": None,
-        "nvmlDeviceGetCount": 1,
-        "nvmlDeviceGetHandleByIndex": object(),
-        "nvmlDeviceGetName": "NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition",
-        "nvmlDeviceGetUUID": b"GPU-1",
-        "nvmlDeviceGetMemoryInfo": SimpleNamespace(total=96 * GIB),
-        "nvmlSystemGetDriverVersion": "590.1",
-        "nvmlSystemGetCudaDriverVersion": 13000,
-        "nvmlDeviceGetVbiosVersion": "98.02",
-        "nvmlDeviceGetCudaComputeCapability": (12, 0),
-        "nvmlDeviceGetPowerManagementLimit": 300_000,
-        "nvmlDeviceGetMaxClockInfo": 2800,
-        "nvmlDeviceGetMigMode": pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED),
-        "nvmlDeviceGetEccMode": (1, 1),
-    }
-
-    def stand_in(name: str) -> Any:
-        def answer(*_: object) -> Any:
-            if isinstance(answers[name], Exception):
-                raise answers[name]
-            return answers[name]
-
-        return answer
-
-    for name in answers:
-        assert hasattr(pynvml, name)
-        monkeypatch.setattr(pynvml, name, stand_in(name))
-    return answers
+def test_the_gpu_that_is_named_is_measured_on_and_no_other(
+    system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvml.install(monkeypatch, nvml.Card(uuid="GPU-1"), nvml.Card(uuid="GPU-2"))
+    first, second = (host.describe(tmp_path, gpu=uuid, root=system).gpu for uuid in (None, "GPU-2"))
+    assert (first or {})["index"] == 0
+    assert (second or {})["index"] == 1
+    with pytest.raises(GpuFaultError, match=r"GPU-3 of `host.gpu` is not there; the driver shows GPU-1"):
+        host.describe(tmp_path, gpu="GPU-3", root=system)
 
 
-def test_what_a_card_does_not_know_is_none(driver: dict[str, Any]) -> None:
-    (card,) = host.read_gpus()
-    assert card["uuid"] == "GPU-1"
-    assert card["compute_capability"] == "12.0"
-    assert card["power_limit_w"] == 300.0
-    assert card["ecc"] is True
-    assert card["mig"] is None
+def test_no_driver_is_no_gpu(system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml.install(monkeypatch).fail("nvmlInit", "LIBRARY_NOT_FOUND")
+    assert host.describe(tmp_path, root=system).gpu is None
 
 
-def test_no_driver_is_no_gpu(driver: dict[str, Any]) -> None:
-    driver["nvmlInit"] = pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
-    assert host.read_gpus() == ()
-
-
-def test_a_lost_gpu_is_an_error_and_not_a_machine_without_one(driver: dict[str, Any]) -> None:
-    driver["nvmlDeviceGetMemoryInfo"] = pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
-    with pytest.raises(HostError, match="not about its GPUs"):
-        host.read_gpus()
+def test_a_lost_gpu_is_an_error_and_not_a_machine_without_one(
+    system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvml.install(monkeypatch).fail("*", "GPU_IS_LOST")
+    with pytest.raises(HostError, match="about its GPUs"):
+        host.describe(tmp_path, root=system)

@@ -16,7 +16,13 @@ from monitor.store.models.done import (
     StoredSession,
     Subject,
 )
-from monitor.store.models.measured import CheckDefinition, StoredCalibration, StoredEpoch, StoredHost
+from monitor.store.models.measured import (
+    CheckDefinition,
+    StoredCalibration,
+    StoredEpoch,
+    StoredHost,
+    StoredQuarantine,
+)
 from monitor.store.models.released import (
     InstalledPackage,
     Listing,
@@ -53,6 +59,7 @@ __all__ = [
     "StoredJudgement",
     "StoredMessage",
     "StoredPoll",
+    "StoredQuarantine",
     "StoredRelease",
     "StoredRun",
     "StoredSample",

@@ -118,6 +118,7 @@ class StoredSession(Table, table=True):
     gpu_memory_bytes: int | None = Field(default=None, sa_type=BigInteger)
     energy_j: float | None = Field(default=None, sa_type=Real)
     effective: dict[str, Any] | None = Field(default=None, sa_type=Facts)
+    gpu: dict[str, Any] | None = Field(default=None, sa_type=Facts)
 
 
 class StoredSample(Table, table=True):

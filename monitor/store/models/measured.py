@@ -73,3 +73,20 @@ class StoredCalibration(Table, table=True):
     check_digest: str = Field(foreign_key="check_definition.digest", index=True)
     made_at: datetime = Field(sa_type=UtcDateTime)
     document: dict[str, Any] = Field(sa_type=Facts)
+
+
+class StoredQuarantine(Table, table=True):
+    """A stretch in which a host's GPU is not measured on, because something about it cannot be trusted."""
+
+    __tablename__: ClassVar[str] = "quarantine"
+
+    id: int | None = Field(default=None, primary_key=True)
+    machine_id: str = Field(foreign_key="host.machine_id", index=True)
+    gpu: str
+    """Its UUID."""
+    reason: str
+    began_at: datetime = Field(sa_type=UtcDateTime)
+    released_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    who: str = ""
+    """Who released it."""
+    why: str = ""

@@ -199,6 +199,7 @@ def _sessions(db: Database, owner: StoredSampleSet) -> list[Session]:
             gpu_memory_bytes=row.gpu_memory_bytes,
             energy_j=row.energy_j,
             effective=row.effective,
+            gpu=row.gpu,
         )
         for row in db.exec(rows.order_by(col(StoredSession.position)))
     ]
@@ -249,7 +250,7 @@ def _by_session(samples: Iterable[Sample]) -> dict[int, list[Sample]]:
 def _plain(session: Session) -> Session:
     """Return the session as it will come back: facts as JSON gives them."""
     values = {item.name: getattr(session, item.name) for item in fields(session)}
-    return Session(**values | {"effective": _json(session.effective)})
+    return Session(**values | {"effective": _json(session.effective), "gpu": _json(session.gpu)})
 
 
 def _values(value: Session | Sample, *, without: tuple[str, ...]) -> dict[str, Any]:

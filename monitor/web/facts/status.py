@@ -10,6 +10,7 @@ from typing import Literal
 from sqlmodel import Session as Db
 
 from monitor.domain import LIVE_STATES, DeliveryState, IncidentState, MessageType, RunState
+from monitor.steps.gpu import GpuState, state
 from monitor.steps.station import Station
 from monitor.store.queries import incidents, outbox, queue, runs
 from monitor.web.facts.health import Health, health
@@ -87,6 +88,8 @@ class Status:
     dead_letters: list[DeadLetter]
     errors: list[RunLine]
     """The newest runs that failed, are invalid or were interrupted."""
+    gpu: GpuState | None
+    """Null on a machine without one."""
     budget: Budget
     precision: Precision
     run_counts: dict[RunState, int]
@@ -97,7 +100,7 @@ class Status:
 def status(station: Station) -> Status:
     """Return the state of the service."""
     here, now = station.host.machine_id, station.clock()
-    host, wellness = station.settings.host, health(station)
+    host, wellness, gpu = station.settings.host, health(station), state(station)
     with station.store.read() as db:
         bad = (RunState.FAILED, RunState.INVALID, RunState.INTERRUPTED)
         dead = outbox.deliveries(db, state=DeliveryState.DEAD, limit=_DEAD_SHOWN)
@@ -120,6 +123,7 @@ def status(station: Station) -> Status:
                 for one in dead
             ],
             errors=run_lines(station, db, runs.listed(db, machine_id=here, states=bad, limit=_ERRORS_SHOWN)),
+            gpu=gpu,
             budget=Budget(
                 used_today=queue.minutes_used(db, here, since=now - timedelta(days=1), now=now),
                 per_day=host.gpu_minutes_per_day,

@@ -50,7 +50,7 @@ def unchanged(samples: SampleSet) -> SampleSet:
         ("counts of the candidate", mtp(accepted=lambda s: s.drafted + 1), {}),
         ("counts of the candidate", mtp(steps=lambda s: s.steps + 9), {}),
         ("engine counters of the candidate", lambda s: session_facts(s, **{"counter.drafted": 5}), {}),
-        ("roofline of the candidate", unchanged, {"calibration": {"roofline_tokens_per_s": 40.0}}),
+        ("roofline of the candidate", unchanged, {"roofline_tokens_per_s": 40.0}),
         (
             "usable prompts of the candidate",
             lambda s: altered(mtp(decode_s=None)(s), Arm.BASELINE, decode_s=None),
