@@ -108,6 +108,7 @@ def watching(station: Station, check: Check) -> Iterator[NoWatch]:
                 _readiness(station, card, gpu).after()
             raise
         else:
+            watch.check()
             _readiness(station, card, gpu).after()
         finally:
             watch.close()
