@@ -73,7 +73,7 @@ def rows(pages: Mapping[int, Sequence[HelpEntry]]) -> Iterator[dict[str, object]
         for entry in pages[build]:
             before = [at for at in current if set(found[at][1].names) & set(entry.names)]
             # Two that became one: the first name stays the option's.
-            option = found[before[0]][2] if before else entry.names[-1]
+            option = found[before[0]][2] if before else entry.title
             if len(before) == 1 and found[before[0]][1] == entry:
                 found[before[0]][0].append(build)
                 following.append(before[0])
@@ -83,7 +83,7 @@ def rows(pages: Mapping[int, Sequence[HelpEntry]]) -> Iterator[dict[str, object]
         current = following
     # The sort is stable: states of one option stay in the order of builds.
     for builds, entry, option in sorted(found, key=lambda state: (state[2].lstrip("-"), state[0][0])):
-        told = {key: value for key, value in asdict(entry).items() if value not in (None, False)}
+        told = {key: value for key, value in asdict(entry).items() if value not in (None, False, ())}
         yield {"option": option, "first": builds[0], "last": builds[-1], **told}
 
 

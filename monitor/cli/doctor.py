@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli import output
-from monitor.errors import MonitorError
+from monitor.cli import doctor_command, output
+from monitor.errors import MonitorError, UnknownNameError
 
 if TYPE_CHECKING:
     from monitor.domain import Check, Host
@@ -59,7 +59,11 @@ class Finding:
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    examples = output.examples("mtp-monitor doctor", "mtp-monitor doctor --offline --json")
+    examples = output.examples(
+        "mtp-monitor doctor",
+        "mtp-monitor doctor --offline --json",
+        "mtp-monitor doctor --for llama.cpp==b11549 --command 'llama-server -m model.gguf --mlock'",
+    )
     app.command("doctor", rich_help_panel=output.SET_UP, epilog=examples)(doctor)
 
 
@@ -67,13 +71,40 @@ def doctor(
     ctx: typer.Context,
     *,
     offline: bool = typer.Option(False, "--offline", help="Ask no index."),  # noqa: FBT003  # typer's form
+    command: Annotated[
+        str | None,
+        typer.Option(
+            metavar="'LINE'", help="Look at this command line of a server instead.", show_default=False
+        ),
+    ] = None,
+    for_version: Annotated[
+        str | None,
+        typer.Option(
+            "--for", metavar="PROJECT==VERSION", help="Which version it is for.", show_default=False
+        ),
+    ] = None,
+    from_version: Annotated[
+        str | None,
+        typer.Option("--from", metavar="PROJECT==VERSION", help="Which one runs it now.", show_default=False),
+    ] = None,
     as_json: output.JsonFlag = False,
 ) -> None:
-    """Say what this machine can measure and what is missing.
+    """Say what this machine can measure and what is missing, or what a version makes of a command line.
 
     Looks at machine, configuration, state, tools, indexes, checks and models. Nothing is changed. Ends with
     1 when something stops the monitor; a warning does not.
+
+    With --command nothing of that: the line of llama-server or `vllm serve` is read, and never run. Ends with
+    5 when the version would not start with it, and with 4 when it would silently do something else.
     """
+    if command is not None and for_version is not None:
+        doctor_command.look_at(ctx, command, for_version, from_version, as_json=as_json)
+        return
+    if command is not None or for_version is not None or from_version is not None:
+        raise UnknownNameError(
+            "--command and --for belong together, and --from to them.",
+            advice="mtp-monitor doctor --command 'llama-server …' --for llama.cpp==b11549",
+        )
     findings = []
     for finding in examine(ctx, offline=offline):
         findings.append(finding)

@@ -6,7 +6,7 @@ Two sources, kept apart:
   `benchmarks/llama_options/write_table.py`. Each line is a state of one option: `first` and `last` observed
   build it was seen in, all its `names`, its `value`'s placeholder, `default`, `variable` of the
   environment; `removed` is what a build says that keeps a name only to refuse it, `deprecated` that it says
-  so;
+  so, `instead` the names that it then gives;
 - the tables below are *read*, from pull requests and issues of ggml-org/llama.cpp, and hold what no help page
   says: what happened between observed builds, what is refused, and what is silently ignored.
 
@@ -139,9 +139,7 @@ def options_in(entries: list[HelpEntry], build: int) -> Options:
     """Return the options of a build whose own help page was read."""
     names = {name: state.option for state in states() for name in state.entry.names}
     found = [
-        State(
-            next((names[name] for name in entry.names if name in names), entry.names[-1]), build, build, entry
-        )
+        State(next((names[n] for n in entry.names if n in names), entry.title), build, build, entry)
         for entry in entries
     ]
     return _indexed(build, found, exact=True)
@@ -180,5 +178,6 @@ def _state(row: dict[str, Any]) -> State:
         variable=row.get("variable"),
         removed=row.get("removed"),
         deprecated=row.get("deprecated", False),
+        instead=tuple(row.get("instead", ())),
     )
     return State(row["option"], row["first"], row["last"], entry)

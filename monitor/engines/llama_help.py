@@ -15,6 +15,7 @@ _COLUMN = 40
 _NAME = re.compile(r"--?[A-Za-z][A-Za-z0-9.-]*")
 _HEAD = re.compile(rf"(?P<names>{_NAME.pattern}(?:,\s+{_NAME.pattern})*)(?:\s+(?P<value>\S.*))?")
 _VARIABLE = re.compile(r"\(env: ([A-Z0-9_]+)\)")
+_DEPRECATED = re.compile(r"DEPRECATED(?::| in favor of)([^]:]*)")
 _REMOVED = re.compile(r"the argument has been removed\.?\s*(.*)", re.IGNORECASE)
 
 
@@ -33,6 +34,13 @@ class HelpEntry:
     removed: str | None
     """What to use instead, where the option is only kept to say that it is gone; else None."""
     deprecated: bool
+    instead: tuple[str, ...]
+    """Names that it says to use instead, where it is removed or deprecated."""
+
+    @property
+    def title(self) -> str:
+        """The name to call it by: its first long one."""
+        return next((name for name in self.names if name.startswith("--")), self.names[0])
 
 
 def read_help(page: str) -> list[HelpEntry]:
@@ -59,6 +67,8 @@ def _entries(page: str) -> Iterator[tuple[re.Match[str], str]]:
 def _entry(head: re.Match[str], text: str) -> HelpEntry:
     variable = _VARIABLE.search(text)
     removed = _REMOVED.search(_VARIABLE.sub("", text))
+    deprecated = _DEPRECATED.search(text)
+    told = removed or deprecated
     return HelpEntry(
         names=tuple(_NAME.findall(head["names"])),
         value=head["value"],
@@ -66,7 +76,13 @@ def _entry(head: re.Match[str], text: str) -> HelpEntry:
         variable=variable[1] if variable else None,
         removed=removed[1].strip() if removed else None,
         deprecated="deprecated" in text.lower(),
+        instead=_named(told[1]) if told else (),
     )
+
+
+def _named(text: str) -> tuple[str, ...]:
+    words = (word.strip("`.,;") for word in re.split(r"[\s/]+", text))
+    return tuple(word for word in words if _NAME.fullmatch(word))
 
 
 def _default(text: str) -> str | None:

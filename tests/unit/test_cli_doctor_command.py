@@ -1,0 +1,88 @@
+"""`doctor --command`: what a script relies on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from monitor.cli import app
+
+PINNED = "llama-server -m q.gguf -c 3000 -np 1 -fit off --no-cache-prompt --cache-ram 0 --metrics"
+B11549 = ("--for", "llama.cpp==b11549")
+
+
+@pytest.fixture
+def doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    return lambda *arguments: CliRunner().invoke(app, ["doctor", *arguments])
+
+
+@pytest.mark.parametrize(
+    ("added", "code"),
+    [
+        ("--spec-type draft-mtp --spec-draft-n-max 3", 0),
+        ("--spec-draft-n-max 3", 4),
+        ("--spec-type mtp --spec-draft-n-max 3", 5),
+        ("--spec-draft-n-max 3 --mlock", 5),
+    ],
+)
+def test_the_exit_code_says_the_worst(doctor: Callable[..., Any], added: str, code: int) -> None:
+    done = doctor("--command", f"{PINNED} {added}", *B11549)
+    assert done.exit_code == code
+    assert max(map(len, done.stdout.splitlines())) <= 110
+    as_json = doctor("--command", f"{PINNED} {added}", *B11549, "--json")
+    assert as_json.exit_code == code
+    document = json.loads(as_json.stdout)
+    assert document["schema"] == "mtp-monitor/configuration-advice/1"
+    assert document["ok"] is (code == 0)
+    assert document["for"] == {"project": "llama.cpp", "version": "11549", "build": 11549}
+
+
+def test_it_is_told_in_plain_words_and_the_command_is_never_run(
+    doctor: Callable[..., Any], tmp_path: Path
+) -> None:
+    program = tmp_path / "llama-server"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    program.chmod(0o755)
+    done = doctor("--command", f"{program} -m q.gguf --spec-draft-n-max 3 --mlock \x1b[31m", *B11549)
+    assert "It would not start" in done.stdout
+    assert "→ use --load-mode" in done.stdout
+    assert "drafts nothing" in " ".join(done.stdout.split())
+    assert "\x1b[31m" not in done.stdout
+    assert not (tmp_path / "ran").exists()
+    assert list(tmp_path.iterdir()) == [program]
+
+
+def test_from_a_version_says_what_is_new(doctor: Callable[..., Any]) -> None:
+    done = doctor(
+        *("--command", f"{PINNED} --spec-type draft-mtp", *B11549, "--from", "xllamacpp==2026.5.9294"),
+        "--json",
+    )
+    document = json.loads(done.stdout)
+    assert document["from"]["build"] == 9294
+    assert {finding["option"] for finding in document["findings"] if finding["new"]} == {
+        *("--timeout", "--dry-penalty-last-n"),
+    }
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--command", PINNED],
+        [*B11549],
+        ["--from", "llama.cpp==b11549"],
+        ["--command", "ls", *B11549],
+        ["--command", PINNED, "--for", "nothing==1"],
+    ],
+)
+def test_half_a_question_is_a_usage_error(doctor: Callable[..., Any], arguments: list[str]) -> None:
+    done = doctor(*arguments)
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert "What to do:" in done.stderr
