@@ -1,4 +1,4 @@
-"""Which package index is asked when the configuration names none: the one uv and pip use here."""
+"""Where packages come from when the configuration does not say: where uv and pip get them here."""
 
 from __future__ import annotations
 
@@ -27,11 +27,21 @@ def index_url_of(settings: SourceSettings) -> str:
         if value := os.environ.get(variable, "").strip():
             # uv allows a name before the address: `internal=https://…`.
             return re.sub(r"^[A-Za-z0-9._-]+=", "", value)
-    return _from_pip() or PYPI_SIMPLE_ENDPOINT
+    return _from_pip("index-url") or PYPI_SIMPLE_ENDPOINT
 
 
-def _from_pip() -> str | None:
-    """Read `index-url` as pip does: later files win, and `[install]` over `[global]`.
+def find_links_here() -> tuple[str, ...]:
+    """Return the folders and pages that uv or pip look at beside the index.
+
+    The first of: UV_FIND_LINKS, PIP_FIND_LINKS, pip's configuration files.
+    """
+    if value := os.environ.get("UV_FIND_LINKS", "").strip():
+        return tuple(place.strip() for place in value.split(",") if place.strip())
+    return tuple((os.environ.get("PIP_FIND_LINKS", "").strip() or _from_pip("find-links") or "").split())
+
+
+def _from_pip(option: str) -> str | None:
+    """Read an option as pip does: later files win, and `[install]` over `[global]`.
 
     https://pip.pypa.io/en/stable/topics/configuration/
     """
@@ -58,6 +68,6 @@ def _from_pip() -> str | None:
         except (configparser.Error, UnicodeDecodeError):
             continue  # pip itself refuses it with a message of its own
         for section in ("global", "install"):
-            for key in ("index-url", "index_url"):
+            for key in (option, option.replace("-", "_")):
                 found = parser.get(section, key, fallback="").strip() or found
     return found

@@ -64,7 +64,7 @@ class SourceSettings(Table):
     find_links: tuple[Text, ...] = Field(
         (),
         description="Package index: folders or pages with further files, used for discovery and for "
-        "installation.",
+        "installation. For installation those of uv and pip are added where `index_url` is not set.",
     )
     repository: Repository | None = Field(
         None,

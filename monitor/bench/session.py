@@ -88,7 +88,7 @@ def measure_session(
     with _private_folder(scratch) as folder:
         draft = draft_model.absolute() if draft_model is not None else None
         # The engine runs in another folder.
-        setup = Setup(check, arm, environment, model.absolute(), draft, folder, free_port())
+        setup = Setup(check, arm, environment, model.absolute(), draft, folder, free_port(), log)
         started_at = datetime.now(UTC)
         watch = watch or NoWatch()
         server = Server(engine, setup, log, watch.device)

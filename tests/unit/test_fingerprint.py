@@ -22,7 +22,7 @@ from monitor.domain import Arm, Fingerprint, ModelSpec, Package, ReleaseState, i
 from monitor.engines import engine_for
 from monitor.engines.base import Setup
 from monitor.engines.llama_http import LLAMA
-from monitor.engines.vllm import VllmHttp
+from monitor.engines.vllm_http import VllmHttp
 from monitor.environments.attached import environment_of
 from monitor.environments.command import answer_of
 from monitor.errors import AttachedChangedError, ConfigurationError, SourceError, SourceLiedError

@@ -104,14 +104,14 @@ def test_a_full_disk_leaves_the_earlier_model_and_no_half_of_the_new_one(
 ) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(b"earlier")
-    real = synthetic._weights
+    real = synthetic.weights
 
     def fill(recipe: SyntheticRecipe, name: str, shape: tuple[int, ...]) -> Any:
         if name == "blk.2.ffn_up.weight":
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(recipe, name, shape)
 
-    monkeypatch.setattr(synthetic, "_weights", fill)
+    monkeypatch.setattr(synthetic, "weights", fill)
     with pytest.raises(OSError, match="No space left"):
         write_model(RECIPE, path)
     assert [file.name for file in tmp_path.iterdir()] == ["model.gguf"]
