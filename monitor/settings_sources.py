@@ -94,8 +94,8 @@ class SourceSettings(Table):
     wanted: tuple[Text, ...] = Field(
         (),
         description="File name patterns (`*`, `?`, `[…]`); a file must fit one. Of a package index the best "
-        "fitting wheel is taken, and a source distribution only where a pattern names it. On GitHub the "
-        "first pattern that fits decides. Empty: any wheel that installs, on GitHub what this machine needs.",
+        "fitting wheel is taken, else a source archive that is compiled here. On GitHub the first pattern "
+        "that fits decides. Empty: anything that installs, on GitHub what this machine needs.",
     )
     beside: tuple[Text, ...] = Field(
         (),

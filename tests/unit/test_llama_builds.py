@@ -29,6 +29,7 @@ def test_the_build_in_a_source_archive_is_the_one_it_names_itself() -> None:
     # Packaged again with another llama.cpp, or newer than the table: no number is made up.
     assert vendored("0.3.36", "fffffffff") == LlamaBuild(None, "fffffffff")
     assert vendored("0.9.0", "e3546c794") == LlamaBuild(9976, "e3546c794")
+    assert vendored("0.3.23", "7d442abf") == LlamaBuild(9102, "7d442abf5")
     assert vendored("0.9.0") == LlamaBuild(None, None)
 
 

@@ -263,3 +263,14 @@ def test_only_the_newest_aged_releases_are_kept_and_the_rest_says_for_which() ->
     assert [item.state for item in coalesce(decisions, 0)].count(ReleaseState.AGED) == 0
     assert coalesce(decisions, 9) == decisions
     assert coalesce([], 1) == []
+
+
+def test_a_source_archive_is_measured_where_the_monitor_can_compile_it_and_no_wheel_installs() -> None:
+    source = file("0.3.36", "sdist", project="llama_cpp_python")
+    wheel = file("0.3.36", "py3-none-any", project="llama_cpp_python")
+    assert one(release("0.3.36", source)).artifact == source
+    assert one(release("0.3.36", source, wheel)).artifact == wheel
+    assert one(release("0.3.36", source, wheel), wanted=("*.tar.gz",)).artifact == source
+    unknown = one(release("1.0", file("1.0", "sdist")))
+    assert unknown.artifact is None
+    assert "nothing that is compiled here" in unknown.detail
