@@ -18,6 +18,8 @@ _SAMPLE = re.compile(
 )
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"((?:[^"\\]|\\.)*)"')
 _MAX_POSITIONS = 256
+_SPECULATION = "spec_decode"
+_SHOWN = 80  # characters of a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,17 @@ def read_counts(page: str, series: SpeculationSeries) -> Counts | None:
         accepted=totals[series.accepted],
         accepted_per_position=tuple(places.get(i, 0) for i in range(max(places, default=-1) + 1)),
     )
+
+
+def renamed(page: str, series: SpeculationSeries) -> str | None:
+    """Return a counter of speculation that stands there where the known ones do not, None without such a one.
+
+    A server that drafts under other names must not pass for one that does not draft.
+    """
+    names = {name for name, _, _ in _samples(page)}
+    if series.drafted in names and series.accepted in names:
+        return None
+    return next((name[:_SHOWN] for name in sorted(names) if _SPECULATION in name), None)
 
 
 def _samples(page: str) -> Iterator[tuple[str, dict[str, str], str]]:

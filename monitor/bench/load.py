@@ -15,6 +15,8 @@ import psutil
 
 FACT = "load.others"
 """Fact of a session: the share of its CPUs' time that others took, 0 to 1."""
+MEMORY_FACT = "memory.engine_bytes"
+"""Fact of a session: memory of the machine that the engine's processes held after the last answer."""
 _LEAST_S = 0.2  # the kernel counts in hundredths of a second
 
 
@@ -54,6 +56,20 @@ def read(engine_pid: int | None) -> Usage | None:
         return None
     busy_s = sum(cpu.user + cpu.nice + cpu.system + cpu.irq + cpu.softirq + cpu.steal for cpu in times)
     return Usage(time.monotonic(), len(times), busy_s, own_s) if busy_s > 0 else None
+
+
+def memory_bytes(engine_pid: int | None) -> int | None:
+    """Return the memory of the engine and what it started, pages that several share counted once.
+
+    None for an engine that runs already or has ended, and where the kernel does not tell.
+    """
+    if engine_pid is None:
+        return None
+    try:
+        root = psutil.Process(engine_pid)
+        return sum(int(process.memory_full_info().pss) for process in (root, *root.children(recursive=True)))
+    except (psutil.Error, OSError, AttributeError):
+        return None
 
 
 def _used_s(process: psutil.Process, *, with_ended: bool = True) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from monitor import proc
-from monitor.bench import probe
+from monitor.bench import lastwords, probe
 from monitor.engines.base import Engine, Launch, Setup
 from monitor.errors import (
     DiskFullError,
@@ -152,8 +152,8 @@ class Server:
         return proc.Supervised(launch.argv, environment=environment, folder=scratch, log=self.log)
 
     def _last_words(self) -> str:
-        words = proc.tail(self.log, lines=1) if self._process is not None else ""
-        return f"; its last words: {proc.one_line(words)!r}" if words.strip() else ""
+        words = lastwords.telling(self.log) if self._process is not None else ""
+        return f"; its last words: {words!r}" if words else ""
 
 
 def cannot_prepare(folder: Path, error: OSError) -> DiskFullError | HostError:

@@ -19,7 +19,7 @@ from typing import Any
 
 from monitor.bench import load, probe
 from monitor.bench.client import record
-from monitor.bench.counters import Counts, read_counts
+from monitor.bench.counters import Counts, read_counts, renamed
 from monitor.bench.server import Server, cannot_prepare, free_port
 from monitor.bench.tape import Answer, decode
 from monitor.domain import Arm, Check, Environment, Prompt, Role, Sample, Session
@@ -140,6 +140,7 @@ class _Work:
         self._number = number
         self._on_sample = on_sample
         self._cached_tokens = 0
+        self._renamed: str | None = None
         self._started = load.read(server.pid)
 
     async def run(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
@@ -181,7 +182,9 @@ class _Work:
                 self.samples.append(sample)
                 self._on_sample(sample)
         self.gpu = _with_contamination(self._watch.watched(measured_from), contaminated)
+        self._refuse_unread_counters()
         load_after = load.read(self._server.pid)
+        memory_bytes = load.memory_bytes(self._server.pid)
         # A very short session is told by its whole life, with the start.
         others = _others(load_before, load_after)
         if others is None:
@@ -194,6 +197,7 @@ class _Work:
             **_counter_facts(added),
             "counter.asked_again": asked_again,
             **({} if others is None else {load.FACT: round(others, 3)}),
+            **({} if memory_bytes is None else {load.MEMORY_FACT: memory_bytes}),
         }
 
     async def _ask(self, wave: Sequence[_Question]) -> list[tuple[Answer, Completion]]:
@@ -262,7 +266,18 @@ class _Work:
         if page.status == 0:
             what = "The server answers requests, but not any more when asked for its counters."
             raise EngineCrashError(what, kept="nothing of this session.", advice="see the engine's log.")
-        return read_counts(page.text, self._dialect.series) if page.ok else None
+        if not page.ok:
+            return None
+        self._renamed = renamed(page.text, self._dialect.series)
+        return read_counts(page.text, self._dialect.series)
+
+    def _refuse_unread_counters(self) -> None:
+        """Raise EngineReplyError when it counts its drafts under names that nobody here knows."""
+        if self._renamed is not None and any(sample.drafted is None for sample in self.samples):
+            raise refuse(
+                f"metric missing: it counts speculation as {self._renamed!a} and not as "
+                f"{self._dialect.series.drafted!a}, so nothing is known of its drafts"
+            )
 
     async def _documents(self) -> dict[str, Any]:
         documents = {}

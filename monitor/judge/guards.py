@@ -357,6 +357,7 @@ def _configuration(old: SampleSet, new: SampleSet) -> Guard:
 _MEASURED_FACTS = (
     "counter.",
     "load.",
+    "memory.",
     "build",
     "version",
     "model_path",

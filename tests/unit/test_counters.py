@@ -4,7 +4,7 @@ import pytest
 
 from monitor.bench.counters import Counts, read_counts
 from monitor.engines.llama_http import SERIES
-from monitor.engines.vllm import SERIES as VLLM_SERIES
+from monitor.engines.vllm_versions import SERIES as VLLM_SERIES
 from monitor.errors import EngineReplyError
 
 PAGE = """\

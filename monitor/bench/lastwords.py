@@ -1,0 +1,44 @@
+"""The line of a log that says why an engine ended; often it is not the last one.
+
+An engine of several processes prints its reason where it happened, then once more for each process that heard
+of it, and those repetitions only point back. So the last line counts that names an error and is none of them.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from monitor import proc
+
+_LOOKED_AT = 256 * 2**10  # bytes from the end
+_FOLLOWING = 3  # lines that belong to an error: which field, what is wrong with it
+_LIMIT = 400  # characters
+
+# How Python's programs, argparse and C++ ones begin the line that names an error.
+_ERROR = re.compile(r"(?:^|\s)(?:[\w.]*(?:Error|Exception|Interrupt|Exit): \S|error: \S|fatal: |what\(\):)")
+# `(EngineCore pid=7) ERROR 11-24 18:28:52 [core.py:1510] `, as vLLM begins its lines.
+_PREFIX = re.compile(r"^(?:\(\w[^)]{0,60}\) )?(?:[A-Z]+ \d\d-\d\d \d\d:\d\d:\d\d \[[^\]]{1,80}\] )?")
+_POINTS_BACK = re.compile(
+    r"see (?:the )?(?:root cause|stack trace|logs?|error)\b|root cause above|check the logs"
+    r"|for further information visit|initialization failed due to an exception",
+    re.IGNORECASE,
+)
+_TRACE = re.compile(r"^\s*(?:Traceback|File \"|\^+|~+|During handling|The above exception)")
+
+
+def telling(log: Path) -> str:
+    """Return on one line the reason that a log gives; its last line where it names no error."""
+    lines = [_PREFIX.sub("", line) for line in proc.tail(log, lines=10**6, max_bytes=_LOOKED_AT).splitlines()]
+    named = [
+        number for number, line in enumerate(lines) if _ERROR.search(line) and not _POINTS_BACK.search(line)
+    ]
+    if not named:
+        last = next((line for line in reversed(lines) if line.strip()), "")
+        return proc.one_line(last)
+    said = [lines[named[-1]].strip()]
+    for line in lines[named[-1] + 1 : named[-1] + 1 + _FOLLOWING]:
+        if not line.strip() or _TRACE.match(line) or _ERROR.search(line) or _POINTS_BACK.search(line):
+            break
+        said.append(line.strip())
+    return proc.one_line(" ".join(said), _LIMIT)
