@@ -114,7 +114,8 @@ def _busy(side: Side, policy: JudgingPolicy) -> Guard:
 
 
 def _slowed(session: Session) -> str:
-    by = (session.gpu or {}).get("contaminated_by") or ["it was not free"]
+    told = (session.gpu or {}).get("contaminated_by")
+    by = told if isinstance(told, list) and told else ["it was not free"]
     answers = contaminated_answers(session)
     return f"the GPU was disturbed during {answers} answers ({', '.join(map(str, by))})"
 
@@ -127,8 +128,10 @@ def _gpu_flags(side: Side) -> Guard:
     """Inform about clocks that were held down by how the card is set up or cooled."""
     shares: dict[str, list[float]] = {}
     for session in side.samples.sessions:
-        for flag, share in ((session.gpu or {}).get("flags") or {}).items():
-            shares.setdefault(str(flag), []).append(float(share))
+        flags = (session.gpu or {}).get("flags")
+        for flag, share in flags.items() if isinstance(flags, Mapping) else ():
+            if isinstance(share, int | float):
+                shares.setdefault(str(flag), []).append(float(share))
     found = [
         f"{flag} in up to {100 * max(values):.0f} % of a session ({len(values)} sessions)"
         for flag, values in shares.items()

@@ -13,6 +13,7 @@ from monitor.judge.metrics import OVERALL
 from monitor.judge.policy import JudgingPolicy
 from monitor.views import charts, numbers, words
 from monitor.views.comparison_charts import Pair, dumbbells, positions
+from monitor.views.gpu import GpuSection, gpu_section
 from monitor.views.models import RunView
 from monitor.views.packages import PackageRow, package_rows
 from monitor.views.sample_rows import FactRow, PromptRow, fact_rows, prompt_rows
@@ -88,6 +89,7 @@ class RunSection:
     acceptance: Markup | None
     positions: Markup | None
     session_chart: Markup | None
+    gpu: GpuSection | None
     points: tuple[SessionPoint, ...]
     tripped: tuple[Guard, ...]
     broken: bool
@@ -163,6 +165,7 @@ def run_section(view: RunView) -> RunSection:
         ),
         positions=_positions(f"{anchor}-positions", summaries),
         session_chart=session_chart(f"{anchor}-sessions", points),
+        gpu=_gpu(f"{anchor}-gpu", view),
         points=tuple(points),
         tripped=tuple(guard for guard in judgement.guards if guard.tripped) if judgement else (),
         broken=any(guard.tripped and guard.outcome for guard in judgement.guards) if judgement else False,
@@ -343,6 +346,17 @@ def _anatomy(identity: str, view: RunView) -> Markup | None:
     summaries = view.judgement.candidate_summary if view.judgement else ()
     overall = next((summary for summary in summaries if summary.workload == OVERALL), None)
     return charts.anatomy(identity, overall, release=view.version) if overall else None
+
+
+def _gpu(identity: str, view: RunView) -> GpuSection | None:
+    sides = (
+        ("reference", view.reference_samples),
+        ("candidate", view.candidate_samples),
+        ("reference", view.confirm_reference),
+        ("candidate", view.confirm_candidate),
+    )
+    header = view.candidate_samples.header if view.candidate_samples else None
+    return gpu_section(identity, sides, header.roofline_tokens_per_s if header else None)
 
 
 def _positions(identity: str, summaries: list[tuple[ArmSummary | None, ArmSummary]]) -> Markup | None:
