@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || echo /usr/bin/chromium)
 export CHROMIUM
 
-.PHONY: help demo test lint types layers tests test-engines test-faults bench format lock clean
+.PHONY: help demo test lint types layers tests test-engines test-gpu test-faults bench format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ tests: $(READY) $(CHROMIUM) ## unit, integration, acceptance and browser tests, 
 
 test-engines: $(READY) ## real engines over builds months apart, and ten kinds of release (slow)
 	$(BIN)/pytest tests/engines tests/acceptance/test_ten_releases.py
+
+test-gpu: $(READY) ## what needs a real GPU; elsewhere each test says what is missing
+	$(BIN)/pytest -rs tests/gpu
 
 test-faults: $(READY) ## kill, starve and mislead the monitor (slow)
 	$(BIN)/pytest tests/faults

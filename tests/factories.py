@@ -227,6 +227,50 @@ def first(run_id: int = 4) -> RunView:
 
 
 @cache
+def watched(run_id: int = 10) -> RunView:
+    """Return a run on a GPU that was watched: one session under a power cap, one disturbed."""
+    before = run(NEW, samples(NEW, blocks=4), samples(OLD, blocks=6), run_id=run_id)
+    return replace(
+        before,
+        reference_samples=_on_gpu(before.reference_samples),
+        candidate_samples=_on_gpu(before.candidate_samples, capped=0, disturbed=3),
+    )
+
+
+def _on_gpu(of: SampleSet | None, *, capped: int = -1, disturbed: int = -1) -> SampleSet | None:
+    if of is None:
+        return None
+    sessions = tuple(
+        replace(
+            one,
+            energy_j=4000.0 - 150 * one.session,
+            gpu_memory_bytes=61 * 2**30,
+            gpu={
+                "readings": 40,
+                "sm_clock_mhz": [2300, 2550, 2617],
+                "memory_clock_mhz": [13365, 13365, 13365],
+                "temperature_c": [48, 66, 71],
+                "power_w": [210.5, 452.0, 598.9],
+                "utilisation_percent": [0, 99, 100],
+                "p_states": [1],
+                "trace": [
+                    [0.5 * n, 2617 - 8 * n, 13365, 48 + n // 2, 300.0 + 6 * n + 20 * (one.session % 2)]
+                    for n in range(40)
+                ],
+                **({"flags": {"power cap": 0.4}} if one.session == capped else {}),
+                **(
+                    {"contaminated": 2, "contaminated_by": ["hardware slowdown"]}
+                    if one.session == disturbed
+                    else {}
+                ),
+            },
+        )
+        for one in of.sessions
+    )
+    return replace(of, header=replace(of.header, roofline_tokens_per_s=190.0), sessions=sessions)
+
+
+@cache
 def one_session(run_id: int = 9) -> RunView:
     """Return a run of one workload with one session an arm: nothing can be said about noise."""
     one = check(workloads=("code",), prompts=1)

@@ -8,14 +8,13 @@ import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli import doctor_command, output
+from monitor.cli import doctor_command, gpu_needs, output
+from monitor.cli.findings import MARKS, Finding, State
 from monitor.errors import MonitorError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -25,36 +24,6 @@ if TYPE_CHECKING:
 SCHEMA = "mtp-monitor/doctor/1"
 INDEX_DEADLINE_S = 20.0
 UV_DEADLINE_S = 20.0
-
-
-class State(StrEnum):
-    """What a finding means for the monitor."""
-
-    FINE = "fine"
-    NOTE = "note"
-    WARNING = "warning"
-    """Something will not work, and the rest will."""
-    STOPS = "stops"
-    """The monitor cannot do its work."""
-
-
-MARKS = {
-    State.FINE: ("✓", "green"),
-    State.NOTE: ("–", "dim"),
-    State.WARNING: ("!", "yellow"),
-    State.STOPS: ("✗", "bold red"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    topic: str
-    name: str
-    state: State
-    text: str
-    advice: str = ""
 
 
 def register(app: typer.Typer) -> None:
@@ -172,10 +141,7 @@ def _machine(host: Host | MonitorError, state: Path) -> Iterator[Finding]:
     if host.gpu is None:
         yield Finding(topic, "gpu", State.NOTE, "none; checks for the CPU are runnable")
     else:
-        gpu = host.gpu
-        facts = f"{gpu['name']}, {output.gib(gpu['memory_bytes'])}, driver {gpu['driver']}"
-        more = f"; {gpu['count']} of them, the first is used" if gpu["count"] > 1 else ""
-        yield Finding(topic, "gpu", State.FINE, facts + more)
+        yield from gpu_needs.present(host.gpu)
     yield Finding(topic, "disk", State.FINE, f"{output.gib(hosts.free_disk(state))} free at {state}")
     quiet, sentence = hosts.is_quiet()
     yield Finding(
@@ -369,6 +335,7 @@ def _checks(settings: Settings, host: Host | None) -> Iterator[Finding]:
         advice = "assign one that is runnable here; `mtp-monitor checks` lists them"
         yield Finding("checks", "assigned", State.STOPS, "none of them is runnable here", advice)
     yield from _models(settings, wanted)
+    yield from gpu_needs.needed(settings, host, known.values())
 
 
 def _not_runnable(reasons: Mapping[str, tuple[str, ...]], assigned: Sequence[str]) -> Iterator[Finding]:
@@ -417,7 +384,8 @@ def _print(finding: Finding, *, first: bool) -> None:
 
     if first:
         output.out.print(
-            ("\n" if finding.topic != "machine" else "") + finding.topic.capitalize(), style="bold"
+            ("\n" if finding.topic != "machine" else "") + finding.topic[0].upper() + finding.topic[1:],
+            style="bold",
         )
     mark, style = MARKS[finding.state]
     line = Text.assemble(

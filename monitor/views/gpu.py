@@ -68,7 +68,9 @@ def gpu_section(
     if not rows:
         return None
     disturbed = sum(bool(row.told) for row in rows)
-    words_ = f"{disturbed} of {len(rows)} sessions had something to tell" if disturbed else "nothing disturbed it"
+    words_ = (
+        f"{disturbed} of {len(rows)} sessions had something to tell" if disturbed else "nothing disturbed it"
+    )
     top = f"; memory allows the baseline {numbers.rate(roofline)} at most" if roofline else ""
     return GpuSection(tuple(rows), _chart(identity, last), f"{words_}{top}")
 
@@ -94,9 +96,11 @@ def _row(subject: str, session: Session, tokens: int) -> GpuRow:
 
 def _range(found: Any, unit: str) -> str:
     """Return "2,450 (2,300–2,600) MHz" of [lowest, median, highest]."""
-    if not isinstance(found, list) or not all(isinstance(one, int | float) for one in found) or len(found) < 3:  # noqa: PLR2004
+    if not isinstance(found, list) or len(found) != len(("lowest", "median", "highest")):
         return "–"
-    low, middle, high = found[:3]
+    if not all(isinstance(one, int | float) for one in found):
+        return "–"
+    low, middle, high = found
     spread = "" if low == high else f" ({low:,.0f}–{high:,.0f})"
     return f"{middle:,.0f}{spread} {unit}"
 
@@ -143,11 +147,18 @@ def _chart(identity: str, sessions: Mapping[Arm, Session]) -> Markup | None:
             parts.append(svg.element("polyline", points=points, class_=css))
     height = _TOP + len(strips) * (_STRIP + _GAP) + 12
     parts.append(
-        svg.text((_LEFT + _RIGHT) / 2, height - 4, f"{longest:,.0f} s of answering", anchor="middle", class_="tick")
+        svg.text(
+            (_LEFT + _RIGHT) / 2, height - 4, f"{longest:,.0f} s of answering", anchor="middle", class_="tick"
+        )
     )
     told = "; ".join(f"{name} {words.ARMS[arm]}" for arm in traces for _, name, _ in strips)
     return svg.chart(
-        identity, WIDTH, height, title="The GPU during one session of each arm", description=told, children=parts
+        identity,
+        WIDTH,
+        height,
+        title="The GPU during one session of each arm",
+        description=told,
+        children=parts,
     )
 
 

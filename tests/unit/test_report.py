@@ -297,3 +297,24 @@ def test_how_sure_a_look_had_to_be_is_said_in_odds() -> None:
     assert "unlikelier than 1 in 100" in said
     assert "unlikelier than 1 in 40" in said
     assert words.look_in_words(None) == ""
+
+
+def test_what_the_gpu_did_is_shown_for_every_session_and_drawn_for_one_of_each_arm() -> None:
+    page = page_of(factories.watched())
+    assert "2,550 (2,300–2,617) MHz" in page.text
+    assert "power cap in 40.0 % of the looks" in page.text
+    assert "2 answers disturbed each time" in page.text
+    assert "memory allows the baseline 190 tok/s at most" in page.text
+    lines = [attrs for tag, attrs in page.tags if tag == "polyline"]
+    assert len(lines) == 3 * 2, "clock, temperature and power; with MTP and without"
+    assert "The GPU" not in page_of(factories.unchanged()).text
+
+
+@pytest.mark.parametrize("trace", [None, "x", [[1, 2]], [["a", None, None, None, None]], [[0, None] * 3]])
+def test_a_strange_record_of_the_gpu_does_not_stop_the_report(trace: object) -> None:
+    run = factories.watched()
+    assert run.candidate_samples is not None
+    strange = {"trace": trace, "flags": [1], "sm_clock_mhz": ["<b>", 1, 2], "contaminated": 1}
+    sessions = tuple(replace(one, gpu=strange) for one in run.candidate_samples.sessions)
+    run = replace(run, candidate_samples=replace(run.candidate_samples, sessions=sessions))
+    assert "The GPU in every session" in page_of(run).text

@@ -187,3 +187,45 @@ def test_a_speedup_measured_on_a_busy_host_alarms_nobody() -> None:
 
     assert judge(None, measure(few)).verdict is Verdict.REGRESSED
     assert judge(None, busy(measure(few), *range(8))).verdict is Verdict.UNCHANGED
+
+
+def gpu_facts(samples: SampleSet, numbers: set[int] | None = None, **facts: Any) -> SampleSet:
+    sessions = tuple(
+        replace(session, gpu=facts) if numbers is None or session.session in numbers else session
+        for session in samples.sessions
+    )
+    return SampleSet(samples.header, sessions, samples.samples)
+
+
+DISTURBED = {"contaminated": 2, "contaminated_by": ["hardware thermal slowdown"]}
+
+
+def test_a_session_on_a_slowed_down_gpu_is_left_out_where_others_are_not() -> None:
+    found = judged(lambda s: gpu_facts(s, {0}, **DISTURBED))
+    (guard,) = [guard for guard in found.guards if guard.name == "busy host (candidate)"]
+    assert guard.outcome is None
+    assert "session 0" in guard.detail
+    assert "hardware thermal slowdown" in guard.detail
+    assert found.verdict is Verdict.UNCHANGED
+
+
+def test_when_every_session_was_slowed_down_the_times_decide_nothing() -> None:
+    slow = mtp(decode_s=lambda s: s.decode_s * 2, server_decode_tps=lambda s: s.server_decode_tps / 2)
+    assert judged(slow).verdict is Verdict.REGRESSED
+    found = judged(lambda s: gpu_facts(slow(s), **DISTURBED))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    (guard,) = [guard for guard in found.guards if guard.name == "busy host (candidate)"]
+    assert guard.outcome is Verdict.INCONCLUSIVE
+
+
+def test_clocks_under_a_power_cap_are_told_and_decide_nothing() -> None:
+    found = judged(lambda s: gpu_facts(s, flags={"power cap": 0.42}))
+    (guard,) = [guard for guard in found.guards if guard.name == "GPU clocks of the candidate"]
+    assert (guard.tripped, guard.outcome) == (True, None)
+    assert "power cap in up to 42 %" in guard.detail
+    assert found.verdict is Verdict.UNCHANGED
+
+
+@pytest.mark.parametrize("facts", [{"flags": [1]}, {"flags": {"x": "y"}}, {"contaminated": "many"}])
+def test_a_strange_record_of_the_gpu_is_not_believed(facts: dict[str, Any]) -> None:
+    assert judged(lambda s: gpu_facts(s, **facts)).verdict is Verdict.UNCHANGED
