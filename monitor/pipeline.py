@@ -21,6 +21,7 @@ from monitor.domain import (
     Artifact,
     Basis,
     Check,
+    Direction,
     Judgement,
     Role,
     RunState,
@@ -33,7 +34,7 @@ from monitor.errors import ArtifactChangedError, MonitorError, ProvisionError, U
 from monitor.judge.recovery import has_recovered
 from monitor.judge.verdict import judge
 from monitor.steps import calibrate as calibrating
-from monitor.steps import epochs, predecessor
+from monitor.steps import drift, epochs, predecessor
 from monitor.steps import plan as planning
 from monitor.steps.borrow import borrowed
 from monitor.steps.confirm import Unconfirmable, confirm, confirm_alone, unconfirmed
@@ -268,7 +269,9 @@ def _carry_out(station: Station, request: RunRequest, job: _Job) -> None:
         if job.reference is not None and request.confirm and _would_be_told(station, job, judgement):
             judgement = _confirm(bench, candidate, job.reference, judgement)
 
-        _finish(bench, judgement)
+        since_first = _since_first(bench, candidate, judgement) if request.confirm else None
+
+        _finish(bench, judgement, since_first)
     if request.against == planning.ITSELF:
         calibrating.refresh(station, job.check, job.run)
 
@@ -283,6 +286,7 @@ def _would_be_told(station: Station, job: _Job, judgement: Judgement) -> bool:
         )
         return any(
             incident.epoch_id == job.run.epoch_id
+            and incident.direction is not Direction.DRIFT
             and (bad := runs.get(db, incident.latest_bad_run_id)) is not None
             and job.run.place > bad.place
             and (lost := judgements.get(db, bad.id)) is not None
@@ -343,8 +347,30 @@ def _confirm(bench: Bench, candidate: Build, reference: Run, suspicion: Judgemen
         return unconfirmed(suspicion, str(obstacle))
 
 
-def _old_build(bench: Bench, reference: Run) -> Build:
-    """Return the reference's build, installed again where its environment is gone.
+def _since_first(bench: Bench, candidate: Build, judgement: Judgement) -> Judgement | None:
+    """Compare with the epoch's first good run, where the series has crept away from it; None elsewhere."""
+    found = drift.compare(bench, judgement)
+    if found is None:
+        return None
+    if not found.asks:
+        return drift.told(found, found.judgement)
+    enter(bench.station, bench.run, RunState.CONFIRMING)
+    drift.forget_another(bench, found.first)
+    stored, screened = _samples_of(bench.station, found.first), bench.stored(Subject.CANDIDATE, Role.SCREEN)
+    if stored is None or screened is None:
+        raise RuntimeError("a drift is found in stored sessions of both releases")
+    if is_attached(candidate.environment.artifact):
+        return drift.told(found, confirm_alone(bench, candidate, stored, screened, Role.DRIFT))
+    full = replace(bench, tier=Tier.FULL)
+    try:
+        old = _old_build(full, found.first, Subject.FIRST)
+        return drift.told(found, confirm(full, old, candidate, stored, screened, Role.DRIFT))
+    except Unconfirmable as obstacle:
+        return unconfirmed(found.judgement, str(obstacle))
+
+
+def _old_build(bench: Bench, reference: Run, subject: Subject = Subject.REFERENCE) -> Build:
+    """Return an old release's build, installed again where its environment is gone.
 
     Raises:
         Unconfirmable: when the old release cannot be had any more; the new one is not to blame for that.
@@ -354,11 +380,11 @@ def _old_build(bench: Bench, reference: Run) -> Build:
     try:
         old = provision(bench.station, planning.resolve(bench.station, spec))
     except (ProvisionError, ArtifactChangedError) as error:
-        raise Unconfirmable(f"the reference {reference.version} cannot be installed again") from error
-    return Build(Subject.REFERENCE, old, bench.header(old))
+        raise Unconfirmable(f"the old release {reference.version} cannot be installed again") from error
+    return Build(subject, old, bench.header(old))
 
 
-def _finish(bench: Bench, judgement: Judgement) -> None:
+def _finish(bench: Bench, judgement: Judgement, since_first: Judgement | None) -> None:
     station = bench.station
     ended = RunState.INVALID if judgement.verdict is Verdict.INVALID else RunState.DONE
     compared = predecessor.compare(bench)
@@ -366,6 +392,8 @@ def _finish(bench: Bench, judgement: Judgement) -> None:
         judgements.save(db, bench.run.id, judgement, now=station.clock())
         if compared is not None:
             judgements.save(db, bench.run.id, compared, now=station.clock(), basis=Basis.PREDECESSOR)
+        if since_first is not None:
+            judgements.save(db, bench.run.id, since_first, now=station.clock(), basis=Basis.FIRST)
         runs.set_state(db, bench.run.id, ended, reason=judgement.headline, now=station.clock())
         end_attempt(db, station, bench.run, ended)
     # The spool held the sessions until they were safe; now the store has all of them.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from monitor.alerts.findings import NAME, line, speedups
 from monitor.domain import Direction, Host, Incident, IncidentStep, Judgement, Signature
 from monitor.domain.incidents import Action
+from monitor.judge.drift import Creep
 from monitor.store.queries.run_rows import Run
 from monitor.views import numbers, words
 from monitor.views.advice import Advised
@@ -30,6 +31,8 @@ class Change:
     """The release that brought the incident, where it is not the run's own."""
     advice: Advised | None = None
     """Which release to run meanwhile."""
+    creep: Creep | None = None
+    """Of slow drift: the series of the metric that was lost most, from the epoch's first good run on."""
 
 
 _ORDER = (
@@ -45,20 +48,37 @@ _ORDER = (
     Action.ACKNOWLEDGED,
     Action.SNOOZED,
 )
-_TITLES: dict[Action, tuple[str, str]] = {
-    Action.OPENED: ("Regressed", "Does not run"),
-    Action.REOPENED: ("Opened again", "Opened again"),
-    Action.WORSE: ("Got worse", "Got worse"),
-    Action.SEEN_AGAIN: ("Still regressed", "Still does not run"),
-    Action.WOKEN: ("Awake again", "Awake again"),
-    Action.REMINDED: ("Still regressed", "Still does not run"),
-    Action.RESOLVED: ("Resolved", "Runs again"),
-    Action.ACCEPTED: ("Accepted as the new reference", "Accepted"),
-    Action.FALSE_ALARM: ("False alarm", "False alarm"),
-    Action.ACKNOWLEDGED: ("Acknowledged", "Acknowledged"),
-    Action.SNOOZED: ("Snoozed", "Snoozed"),
+_TITLES: dict[Action, str] = {
+    Action.OPENED: "Regressed",
+    Action.REOPENED: "Opened again",
+    Action.WORSE: "Got worse",
+    Action.SEEN_AGAIN: "Still regressed",
+    Action.WOKEN: "Awake again",
+    Action.REMINDED: "Still regressed",
+    Action.RESOLVED: "Resolved",
+    Action.ACCEPTED: "Accepted as the new reference",
+    Action.FALSE_ALARM: "False alarm",
+    Action.ACKNOWLEDGED: "Acknowledged",
+    Action.SNOOZED: "Snoozed",
 }
-"""Words for a loss, and for a release that does not run."""
+_TITLES_OF: dict[Direction, dict[Action, str]] = {
+    Direction.REGRESSED: {},
+    Direction.BROKEN: {
+        Action.OPENED: "Does not run",
+        Action.SEEN_AGAIN: "Still does not run",
+        Action.REMINDED: "Still does not run",
+        Action.RESOLVED: "Runs again",
+        Action.ACCEPTED: "Accepted",
+    },
+    Direction.DRIFT: {
+        Action.OPENED: "Slow drift",
+        Action.WORSE: "Slow drift goes on",
+        Action.SEEN_AGAIN: "Slow drift goes on",
+        Action.REMINDED: "Slow drift goes on",
+        Action.RESOLVED: "Drift made good",
+    },
+}
+"""Where other words fit than for a loss that one release brought."""
 BY_PEOPLE = frozenset(
     {Action.ACKNOWLEDGED, Action.SNOOZED, Action.ACCEPTED, Action.FALSE_ALARM, Action.REOPENED}
 )
@@ -86,7 +106,8 @@ def title(ordered: Sequence[Change], host: Host) -> str:
 
 
 def _label(change: Change) -> str:
-    return _TITLES[change.step.action][change.incident.direction is Direction.BROKEN]
+    own = _TITLES_OF[change.incident.direction]
+    return own.get(change.step.action, _TITLES[change.step.action])
 
 
 def sentence(change: Change, host: Host) -> str:
@@ -127,6 +148,9 @@ def _loss(change: Change, machine: str) -> str:
     incident, release = change.incident, release_name(change.run)
     if incident.direction is Direction.BROKEN:
         return f"{release} does not run on {machine}: {_reason(change)}"
+    if incident.direction is Direction.DRIFT:
+        told = change.judgement.headline if change.judgement is not None else incident.headline
+        return f"{ended(line(told))} Seen in {release} on {machine}"
     signature = incident.signature or (change.judgement.signature if change.judgement else None)
     found = speedups(change.judgement)
     if found and numbers.times(found[1]) != numbers.times(found[0]) and found[1] < found[0]:
@@ -159,6 +183,9 @@ def _resolved(change: Change, machine: str) -> str:
     release, check = release_name(change.run), line(change.incident.check_id, NAME)
     if change.incident.direction is Direction.BROKEN:
         return f"{release} runs again on {machine} ({check})"
+    if change.incident.direction is Direction.DRIFT:
+        since = line(change.reference_version or "", NAME) or "the first good run"
+        return f"{release} has back what releases since {since} had lost bit by bit on {machine} ({check})"
     since = f" that {line(change.first_bad_version, NAME)} brought" if change.first_bad_version else ""
     found = speedups(change.judgement)
     figures = f": {numbers.times(found[1])}, the reference has {numbers.times(found[0])}" if found else ""

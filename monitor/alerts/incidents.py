@@ -31,7 +31,9 @@ from monitor.domain import (
     Signature,
     Verdict,
 )
+from monitor.judge.drift import size_of
 from monitor.judge.recovery import has_recovered
+from monitor.steps import drift
 from monitor.steps.advise import advise
 from monitor.steps.states import MONITOR
 from monitor.steps.station import Station
@@ -42,6 +44,8 @@ from monitor.views.advice import said
 SERVICE = "monitor"
 """Who does what nobody did by hand."""
 _LONGEST_REMINDER = timedelta(days=7)
+_BASES = {Direction.DRIFT: Basis.FIRST}
+"""What an incident's runs were compared with, where that is not the reference."""
 
 
 def key_of(run: Run, direction: Direction) -> str:
@@ -110,6 +114,8 @@ def _transitions(station: Station, db: Db, run: Run, judgement: Judgement | None
     - A confirmed regression is bad in the direction `regressed`; so is a missed limit of a first measurement,
       which has nothing to be confirmed against.
     - A later release than the latest bad one that has back what was lost ends it.
+    - A release that passes, but was measured in turns with the epoch's first good run and is behind it, is
+      bad in the direction `drift`.
     - A comparison with a release that somebody named is nobody's news.
     """
     if run.against != runs.LAST_GOOD or run.epoch_id is None:
@@ -124,13 +130,24 @@ def _transitions(station: Station, db: Db, run: Run, judgement: Judgement | None
         found.append(_bad(station, db, run, judgement, Direction.REGRESSED))
     else:
         found += _end(station, db, run, judgement, Direction.REGRESSED)
-    return found
+    return found + _drift(station, db, run)
+
+
+def _drift(station: Station, db: Db, run: Run) -> list[Change]:
+    compared = judgements.get(db, run.id, Basis.FIRST)
+    if compared is None:
+        return []
+    if compared.verdict is not Verdict.REGRESSED:
+        return _end(station, db, run, compared, Direction.DRIFT) if compared.confirmed is not False else []
+    # The first that is told of was measured in turns; what goes on is seen in stored sessions.
+    known = incidents.live(db, key_of(run, Direction.DRIFT)) is not None
+    return [_bad(station, db, run, compared, Direction.DRIFT)] if known or compared.confirmed else []
 
 
 def _bad(station: Station, db: Db, run: Run, judgement: Judgement | None, direction: Direction) -> Change:
     now, key = station.clock(), key_of(run, direction)
     live = incidents.live(db, key)
-    headline = judgement.headline if judgement and direction is Direction.REGRESSED else run.reason
+    headline = judgement.headline if judgement and direction is not Direction.BROKEN else run.reason
     if live is None:
         signature = Signature.BROKEN_RELEASE if direction is Direction.BROKEN else None
         if signature is None and judgement is not None:
@@ -158,12 +175,12 @@ def _bad(station: Station, db: Db, run: Run, judgement: Judgement | None, direct
             reminders=0,
             remind_at=now + _first_reminder(station),
         )
-        step = _step(Action.OPENED, None, IncidentState.OPEN, headline, _evidence(run), now)
+        step = _step(Action.OPENED, None, IncidentState.OPEN, headline, _evidence(db, run, direction), now)
         return _change(station, db, incidents.add(db, incident, step), step, run, judgement)
     first, latest, worst = (
         _run(db, number) for number in (live.first_bad_run_id, live.latest_bad_run_id, live.worst_run_id)
     )
-    is_worse = _loss(judgement) > _loss(judgements.get(db, worst.id)) and _is_new_loss(db, run)
+    is_worse = _is_worse(db, run, judgement, live, worst)
     action = Action.WORSE if is_worse else Action.SEEN_AGAIN
     target = IncidentState.OPEN if is_worse and live.state is IncidentState.SNOOZED else live.state
     later = run.place >= latest.place
@@ -178,7 +195,7 @@ def _bad(station: Station, db: Db, run: Run, judgement: Judgement | None, direct
         reminders=0 if later else live.reminders,
         remind_at=now + _first_reminder(station) if target is IncidentState.OPEN else live.remind_at,
     )
-    step = _step(action, live.state, target, headline, _evidence(run), now)
+    step = _step(action, live.state, target, headline, _evidence(db, run, direction), now)
     return _change(station, db, incidents.change(db, changed, step), step, run, judgement)
 
 
@@ -186,8 +203,8 @@ def _end(station: Station, db: Db, run: Run, judgement: Judgement, direction: Di
     live = incidents.live(db, key_of(run, direction))
     if live is None or run.place <= _run(db, live.latest_bad_run_id).place:
         return []
-    lost = judgements.get(db, live.latest_bad_run_id)
-    if direction is Direction.REGRESSED and (lost is None or not has_recovered(lost, judgement)):
+    lost = _judged(db, live, live.latest_bad_run_id)
+    if direction is not Direction.BROKEN and (lost is None or not has_recovered(lost, judgement)):
         return []
     now = station.clock()
     what = "installs, starts and answers again" if direction is Direction.BROKEN else "has back what was lost"
@@ -201,8 +218,22 @@ def _end(station: Station, db: Db, run: Run, judgement: Judgement, direction: Di
         remind_at=None,
         snoozed_until=None,
     )
-    step = _step(Action.RESOLVED, live.state, IncidentState.RESOLVED, why, _evidence(run), now)
+    step = _step(Action.RESOLVED, live.state, IncidentState.RESOLVED, why, _evidence(db, run, direction), now)
     return [_change(station, db, incidents.change(db, ended, step), step, run, judgement)]
+
+
+def _is_worse(db: Db, run: Run, judgement: Judgement | None, live: Incident, worst: Run) -> bool:
+    before = _judged(db, live, worst.id)
+    if live.direction is Direction.DRIFT:
+        # It grows by its nature; people hear of it again when it has become another matter.
+        if judgement is None or before is None:
+            return False
+        return size_of(judgement) >= drift.WORSE * size_of(before)
+    return _loss(judgement) > _loss(before) and _is_new_loss(db, run)
+
+
+def _judged(db: Db, incident: Incident, run_id: int) -> Judgement | None:
+    return judgements.get(db, run_id, _BASES.get(incident.direction, Basis.REFERENCE))
 
 
 def _loss(judgement: Judgement | None) -> float:
@@ -222,8 +253,10 @@ def _is_new_loss(db: Db, run: Run) -> bool:
 
 
 def _is_news(change: Change) -> bool:
-    """Say whether people are told: not again of the same release, and not of what they snoozed."""
+    """Say whether people are told: not again of the same release or drift, and not of what they snoozed."""
     if change.step.action is Action.SEEN_AGAIN:
+        if change.incident.direction is Direction.DRIFT:
+            return False
         new_release = change.incident.latest_bad_run_id == change.run.id
         return new_release and change.incident.state is not IncidentState.SNOOZED
     return True
@@ -267,7 +300,7 @@ def remind(station: Station) -> list[Message]:
             kept = incidents.change(db, changed, step)
             bad = _run(db, incident.latest_bad_run_id)
             written += _write_incidents(
-                station, db, [_change(station, db, kept, step, bad, judgements.get(db, bad.id))]
+                station, db, [_change(station, db, kept, step, bad, _judged(db, kept, bad.id))]
             )
     return written
 
@@ -280,7 +313,7 @@ def write_change(station: Station, db: Db, incident: Incident, step: IncidentSte
     """Write the message about one change of an incident, in the caller's transaction."""
     bad = _run(db, incident.latest_bad_run_id)
     return _write_incidents(
-        station, db, [_change(station, db, incident, step, bad, judgements.get(db, bad.id))]
+        station, db, [_change(station, db, incident, step, bad, _judged(db, incident, bad.id))]
     )
 
 
@@ -320,15 +353,21 @@ def _change(  # noqa: PLR0917  # where, then what changed and by which run
 ) -> Change:
     reference = runs.get(db, run.reference_run_id) if run.reference_run_id else None
     advice = advise(station, db, run.project, run.check_id, run.check_digest)
+    version = reference.version if reference else None
+    creep = None
+    if incident.direction is Direction.DRIFT and judgement is not None:
+        version = judgement.reference.version if judgement.reference else None
+        creep = drift.series_of(db, run, judgement)
     return Change(
         incident=incident,
         step=step,
         run=run,
         judgement=judgement,
-        reference_version=reference.version if reference else None,
-        predecessor=judgements.get(db, run.id, Basis.PREDECESSOR),
+        reference_version=version,
+        predecessor=judgements.get(db, run.id, Basis.PREDECESSOR) if creep is None else None,
         first_bad_version=_run(db, incident.first_bad_run_id).version,
         advice=said(advice) if advice is not None else None,
+        creep=creep,
     )
 
 
@@ -343,8 +382,10 @@ def _step(  # noqa: PLR0917  # the fields of a log entry, in the order people sa
     return IncidentStep(action, source, target, SERVICE, why, run_ids, at)
 
 
-def _evidence(run: Run) -> tuple[int, ...]:
-    return (run.id,) if run.reference_run_id is None else (run.id, run.reference_run_id)
+def _evidence(db: Db, run: Run, direction: Direction) -> tuple[int, ...]:
+    first = drift.first_good(db, run) if direction is Direction.DRIFT else None
+    other = run.reference_run_id if first is None else first.id
+    return (run.id,) if other is None else (run.id, other)
 
 
 def _run(db: Db, run_id: int) -> Run:

@@ -5,12 +5,14 @@ No link changes anything: whatever fetches it to make a preview only reads.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from monitor.alerts.changes import Change, ended, release_name, sentence, title, urgency
-from monitor.alerts.findings import NAME, finding, line
+from monitor.alerts.findings import NAME, figure, finding, line
 from monitor.domain import Host, Judgement, Verdict
+from monitor.judge.drift import Creep
 from monitor.planted.names import is_planted
 from monitor.store.queries.run_rows import Run
 from monitor.views import words
@@ -140,8 +142,10 @@ def _incident(change: Change, host: Host, pages: _Pages) -> dict[str, Any]:
         "first_bad_version": _known(first_bad),
         "fixed_by_version": _known(run.version if incident.fixed_by_run_id == run.id else None),
         "predecessor": _predecessor(change.predecessor),
+        "drift": _drift(change.creep),
         **found,
         "to_run": _to_run(change, pages),
+        "advice": words.DRIFT_ADVICE if change.creep is not None and found["advice"] else found["advice"],
         "signature": _known(incident.signature) or found["signature"],
         "runs": {
             "this": run.id,
@@ -168,6 +172,27 @@ def _to_run(change: Change, pages: _Pages) -> dict[str, Any] | None:
         "mtp": advice.worth.value,
         "text": line(" ".join([advice.summary, *advice.reasons])),
         "url": pages.to(f"runs/{advice.to_run.run_id}"),
+    }
+
+
+def _drift(creep: Creep | None) -> dict[str, Any] | None:
+    """Return the series of a slow drift: what has crept away, since when, and by how much each time."""
+    if creep is None:
+        return None
+    percents = [figure(100 * math.expm1(change)) for change in creep.changes]
+    points = [
+        {"version": line(version, NAME), "change_percent": percent}
+        for version, percent in zip(creep.versions, percents, strict=True)
+    ]
+    largest = creep.largest
+    return {
+        "metric": creep.metric.value,
+        "since_version": line(creep.versions[0], NAME),
+        "releases": len(points) - 1,
+        "change_percent": percents[-1],
+        "largest_step_version": line(largest[0], NAME) if largest else None,
+        "largest_step_percent": figure(100 * math.expm1(largest[1])) if largest else None,
+        "points": points[-MOST_ITEMS:],
     }
 
 

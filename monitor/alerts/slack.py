@@ -14,7 +14,7 @@ from typing import Any
 from monitor import targets
 from monitor.alerts.blocks import MAX_SECTION, Blocks, cut, link, plain
 from monitor.alerts.changes import BY_PEOPLE
-from monitor.domain import Message, MessageType
+from monitor.domain import Message, MessageType, Metric
 from monitor.domain.incidents import Action
 from monitor.errors import DeliveryError
 from monitor.net import Reply
@@ -24,6 +24,7 @@ PACE_S = 1.0
 """Slack takes one message a second for each webhook, and short bursts."""
 _INCIDENTS = 5
 _REASONS = 10
+_RELEASES = 12
 _PERMANENT_REASONS = frozenset(
     {
         "invalid_payload",
@@ -141,6 +142,8 @@ def _incidents(blocks: Blocks, data: dict[str, Any]) -> None:
             blocks.section(plain(item["loss"]))
             blocks.context(_facts_of(item))
             continue
+        if item.get("drift"):
+            blocks.section(_series(item["drift"]))
         _finding(blocks, item)
         predecessor = item.get("predecessor")
         if predecessor:
@@ -154,6 +157,18 @@ def _incidents(blocks: Blocks, data: dict[str, Any]) -> None:
     left = data.get("total", 0) - min(len(several), _INCIDENTS)
     if left > 0:
         blocks.section(f"… and {left} more.")
+
+
+def _series(drift: dict[str, Any]) -> str:
+    """Return how a slow drift came about, release by release."""
+    points = drift["points"][-_RELEASES:]
+    metric = words.METRICS[Metric(drift["metric"])]
+    listed = [f"• {plain(point['version'])}: {_percent(point['change_percent'])}" for point in points]
+    return "\n".join([f"*{metric}, change since {plain(drift['since_version'])}*", *listed])
+
+
+def _percent(change: float | None) -> str:
+    return plain(numbers.change(change)) if change else "the same"
 
 
 def _run(blocks: Blocks, data: dict[str, Any]) -> None:
@@ -232,7 +247,8 @@ def _facts_of(item: dict[str, Any]) -> list[str]:
     if item.get("reference_version"):
         found.append(f"against {item['reference_version']}")
     if item.get("first_bad_version"):
-        found.append(f"first bad {item['first_bad_version']}")
+        called = "noticed in" if item.get("drift") else "first bad"
+        found.append(f"{called} {item['first_bad_version']}")
     if item.get("fixed_by_version"):
         found.append(f"fixed by {item['fixed_by_version']}")
     if item.get("confirmed"):

@@ -15,6 +15,8 @@ class Direction(StrEnum):
     """Slower, fewer drafts accepted, or another output."""
     BROKEN = "broken"
     """A release does not install, start or answer."""
+    DRIFT = "drift"
+    """Releases that each passed have together lost what one alone would be blamed for."""
 
 
 class IncidentState(StrEnum):

@@ -15,6 +15,8 @@ class Role(StrEnum):
 
     SCREEN = "screen"
     CONFIRM = "confirm"
+    DRIFT = "drift"
+    """In turns with the epoch's first good run, to tell slow drift from a machine that changed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ class Basis(StrEnum):
     """The release measured before it, while an incident is open: is there a new change?"""
     GOOD_END = "good end"
     """The good end of a bisection, with a result that was there before it."""
+    FIRST = "first good run"
+    """The epoch's first good run, where the series has crept away from it: small steps that sum up."""
 
 
 class Signature(StrEnum):

@@ -16,12 +16,18 @@ class Unconfirmable(Exception):  # noqa: N818  # nothing has failed: the old rel
     """The old release cannot be measured again, so a suspicion of the new one stays a suspicion."""
 
 
-def confirm(
-    bench: Bench, reference: Build, candidate: Build, stored: SampleSet, screened: SampleSet
+def confirm(  # noqa: PLR0917  # the two sides of a comparison, built and as they were measured before
+    bench: Bench,
+    reference: Build,
+    candidate: Build,
+    stored: SampleSet,
+    screened: SampleSet,
+    role: Role = Role.CONFIRM,
 ) -> Judgement:
     """Measure both releases in turns until the suspicion is decided, and return the final judgement.
 
-    `stored` are the reference's samples that raised the suspicion, `screened` the candidate's.
+    `stored` are the reference's samples that raised the suspicion, `screened` the candidate's. The fresh
+    sessions are kept in `role`, the old release's as `reference.subject`.
 
     Raises:
         EngineError: when the candidate does not answer; complete sessions are kept.
@@ -32,20 +38,25 @@ def confirm(
     found: list[Judgement] = []
 
     def decided(_: int) -> bool:
-        found.append(_judged(bench, stored, screened))
+        old, new = bench.stored(reference.subject, role), bench.stored(Subject.CANDIDATE, role)
+        if old is None or new is None:
+            raise RuntimeError("a block of a confirmation holds sessions of both releases")
+        found.append(judge(stored, screened, confirm=(old, new)))
         return found[-1].verdict is not Verdict.INCONCLUSIVE
 
     try:
-        measure(bench, confirm_slots(most), (reference, candidate), decided)
+        measure(bench, confirm_slots(most, role, reference.subject), (reference, candidate), decided)
     except EngineError as error:
-        if error.subject != Subject.REFERENCE:
+        if error.subject != reference.subject:
             raise
         version = reference.header.version
-        raise Unconfirmable(f"the reference {version} {error.reason} now") from error
+        raise Unconfirmable(f"the old release {version} {error.reason} now") from error
     return found[-1]
 
 
-def confirm_alone(bench: Bench, candidate: Build, stored: SampleSet, screened: SampleSet) -> Judgement:
+def confirm_alone(
+    bench: Bench, candidate: Build, stored: SampleSet, screened: SampleSet, role: Role = Role.CONFIRM
+) -> Judgement:
     """Measure the candidate again against the stored reference, which an attached engine has replaced.
 
     Fresh sessions rule out that a bad start of the servers was taken for a loss. What they cannot rule out is
@@ -56,12 +67,14 @@ def confirm_alone(bench: Bench, candidate: Build, stored: SampleSet, screened: S
 
     """
     slots = [
-        slot for slot in confirm_slots(bench.policy().confirm_blocks_max) if slot.subject is Subject.CANDIDATE
+        slot
+        for slot in confirm_slots(bench.policy().confirm_blocks_max, role)
+        if slot.subject is Subject.CANDIDATE
     ]
     found: list[Judgement] = []
 
     def decided(_: int) -> bool:
-        fresh = bench.stored(Subject.CANDIDATE, Role.CONFIRM)
+        fresh = bench.stored(Subject.CANDIDATE, role)
         if fresh is None:
             raise RuntimeError("a block of a confirmation holds sessions of the candidate")
         found.append(judge(stored, screened, confirm=(stored, fresh)))
@@ -91,10 +104,3 @@ def unconfirmed(suspicion: Judgement, obstacle: str) -> Judgement:
         confirmed=False,
         headline=f"Not confirmed, because {obstacle}. Suspected: {suspicion.headline}",
     )
-
-
-def _judged(bench: Bench, stored: SampleSet, screened: SampleSet) -> Judgement:
-    fresh = [bench.stored(subject, Role.CONFIRM) for subject in (Subject.REFERENCE, Subject.CANDIDATE)]
-    if fresh[0] is None or fresh[1] is None:
-        raise RuntimeError("a block of a confirmation holds sessions of both releases")
-    return judge(stored, screened, confirm=(fresh[0], fresh[1]))

@@ -44,8 +44,8 @@ from monitor.store import Subject
 from monitor.store.queries import calibrations, sessions
 from monitor.store.queries.runs import Run
 
-CONFIRM_NUMBERS = 1000
-"""Session numbers of a confirmation begin here: numbers are unique over both roles of a subject."""
+TURN_NUMBERS = {Role.CONFIRM: 1000, Role.DRIFT: 2000}
+"""Where the session numbers of a role begin: numbers are unique over all roles of a subject."""
 _SESSION_TRIES = 2
 
 
@@ -144,15 +144,15 @@ def screen_slots(blocks: int) -> Iterator[Slot]:
             yield Slot(2 * block + order, arm, block, order, Role.SCREEN, Subject.CANDIDATE)
 
 
-def confirm_slots(blocks: int) -> Iterator[Slot]:
+def confirm_slots(blocks: int, role: Role = Role.CONFIRM, old: Subject = Subject.REFERENCE) -> Iterator[Slot]:
     """Yield the sessions of a confirmation: old, new, new, old in each block, both arms each time."""
-    number = CONFIRM_NUMBERS
+    number = TURN_NUMBERS[role]
     for block in range(blocks):
-        turns = (Subject.REFERENCE, Subject.CANDIDATE, Subject.CANDIDATE, Subject.REFERENCE)
+        turns = (old, Subject.CANDIDATE, Subject.CANDIDATE, old)
         for turn, subject in enumerate(turns):
             arms = (Arm.BASELINE, Arm.MTP) if turn % 2 == 0 else (Arm.MTP, Arm.BASELINE)
             for place, arm in enumerate(arms):
-                yield Slot(number, arm, block, 2 * turn + place, Role.CONFIRM, subject)
+                yield Slot(number, arm, block, 2 * turn + place, role, subject)
                 number += 1
 
 
@@ -191,7 +191,7 @@ def measure(
 def measure_slot(bench: Bench, slot: Slot, build: Build, done: int, total: int) -> None:
     """Measure one session and store it; an engine that crashed gets one more try."""
     version = build.environment.artifact.version
-    text = f"{version} {slot.arm}" + (" (confirming)" if slot.role is Role.CONFIRM else "")
+    text = f"{version} {slot.arm}" + (" (confirming)" if slot.role is not Role.SCREEN else "")
     bench.station.progress.session(text, done, total)
     spool = bench.spool(slot.subject, slot.role)
     for attempt in range(1, _SESSION_TRIES + 1):

@@ -60,6 +60,11 @@ def change(percentage: float | None) -> str:
     return f"{_signed(percentage)} %" if known(percentage) else NOT_MEASURED
 
 
+def change_of_log(value: float | None) -> str:
+    """Return a change of a logarithm as the percentage it stands for, with its sign."""
+    return change(100 * math.expm1(value)) if known(value) else NOT_MEASURED
+
+
 def points(value: float | None) -> str:
     """Return a change in percentage points, with its sign: −29.8 points."""
     return f"{_signed(value)} points" if known(value) else NOT_MEASURED

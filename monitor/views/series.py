@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from monitor.domain import Effect, Epoch, Judgement, Metric, RunState, Verdict
@@ -51,6 +51,8 @@ class SeriesPoint:
     epoch: int | None
     """Number of the epoch it was measured in."""
     measured_at: datetime | None
+    drift: int | None = None
+    """Number of the incident of slow drift that was noticed with this run."""
 
 
 def series_points(
@@ -59,8 +61,12 @@ def series_points(
     epochs: Iterable[Epoch],
     metric: Metric,
     workload: str = OVERALL,
+    *,
+    drifts: Mapping[int, int] | None = None,
 ) -> list[SeriesPoint]:
     """Return a point for each run, in the order given; one without a value is still listed.
+
+    `drifts` holds run → the incident of slow drift that was noticed with it.
 
     Raises:
         KeyError: for a metric that is not in `CHOICES`.
@@ -68,7 +74,10 @@ def series_points(
     """
     number_of = {epoch.id: epoch.number for epoch in epochs}
     return [
-        _point(run, judgements.get(run.id), number_of.get(run.epoch_id or 0), metric, workload)
+        replace(
+            _point(run, judgements.get(run.id), number_of.get(run.epoch_id or 0), metric, workload),
+            drift=(drifts or {}).get(run.id),
+        )
         for run in runs
     ]
 

@@ -48,6 +48,7 @@ def series_chart(
         children=[
             *_axis(upward, metric, width - _RIGHT),
             *_epochs(points, places, slot),
+            *_drifts(points, places, width),
             *_references(points, places, slot, upward),
             *(
                 part
@@ -132,6 +133,21 @@ def _epochs(points: Sequence[SeriesPoint], places: Sequence[float], slot: float)
                 yield svg.line(edge, 8, edge, _BOTTOM, "link")
             yield svg.text(edge + 5, 18, f"epoch {number}", class_="tick")
             before = number
+
+
+def _drifts(points: Sequence[SeriesPoint], places: Sequence[float], width: float) -> Iterable[Markup]:
+    """Draw a line where a slow drift was noticed: no point near it looks bad by itself."""
+    for x, point in zip(places, points, strict=True):
+        if point.drift is not None:
+            yield svg.line(x, 24, x, _BOTTOM, "link")
+            right = x > width / 2
+            yield svg.text(
+                x - 5 if right else x + 5,
+                30,
+                f"slow drift noticed (incident {point.drift})",
+                anchor="end" if right else "start",
+                class_="tick",
+            )
 
 
 def _references(

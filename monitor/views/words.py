@@ -32,6 +32,13 @@ PENDING = VerdictWords("No verdict yet", "…", "pending", "cyan")
 FIRST = VerdictWords("First measurement", "◇", "pending", "cyan")
 
 
+DRIFT_ADVICE = (
+    "No build is to blame alone, so a bisection finds none. Look at what the releases in between have in "
+    "common, or accept what is lost as the new reference."
+)
+"""What to do about slow drift, whatever its pattern."""
+
+
 def said_of(verdict: Verdict | None, *, first: bool = False) -> VerdictWords:
     """Return the words for a verdict; a sound first measurement has nothing to be unchanged from."""
     if verdict is None:

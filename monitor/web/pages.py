@@ -6,6 +6,7 @@ What a page shows is in its address, so that a link shows the same to everybody.
 from __future__ import annotations
 
 import importlib.metadata
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -21,7 +22,7 @@ from monitor.views import report, series_chart, words
 from monitor.views.models import ReportView, RunView
 from monitor.views.run_section import EffectRow, RunSection, run_section
 from monitor.web.facts.comparison import compared_view, comparison
-from monitor.web.facts.incidents import incident, incident_list
+from monitor.web.facts.incidents import IncidentFacts, incident, incident_list
 from monitor.web.facts.overview import Standing, overview
 from monitor.web.facts.releases import Progress, release_list
 from monitor.web.facts.run import has_log, run_facts, run_log
@@ -291,19 +292,27 @@ def get_incidents(site: SiteOf, request: Request, state: IncidentState | None = 
 def get_incident(site: SiteOf, request: Request, incident_id: Id) -> HTMLResponse:
     """Show one incident: where it stands, what moved, what happened, and what can be done."""
     facts = incident(site.station, incident_id)
-    now = site.station.clock()
+    one, now = facts.incident, site.station.clock()
+    shown = facts.drift and series(
+        site.station, project=one.project, check=one.check_id, host=one.machine_id, metric=facts.drift.metric
+    )
     return render(
         request,
         "incident.html",
         facts=facts,
-        live=facts.incident.state in LIVE_STATES,
-        section=_worst_section(site, facts.incident.worst_run_id) if facts.worst is not None else None,
+        live=one.state in LIVE_STATES,
+        section=_worst_section(site, facts) if facts.worst is not None else None,
+        chart=_chart(shown) if shown else None,
         snoozes={hours: (name, now + timedelta(hours=int(hours))) for hours, name in SNOOZES.items()},
     )
 
 
-def _worst_section(site: Site, run_id: int) -> RunSection:
-    return run_section(run_view(site.station, run_id))
+def _worst_section(site: Site, facts: IncidentFacts) -> RunSection:
+    """Return the worst run as the incident saw it: slow drift is against the epoch's first good run."""
+    view = run_view(site.station, facts.incident.worst_run_id)
+    if facts.drift is None:
+        return run_section(view)
+    return run_section(replace(view, judgement=facts.worst, reference_version=facts.drift.versions[0]))
 
 
 @router.get("/status")

@@ -82,6 +82,8 @@ class World:
     noise: float = 0.003
     """Deviation of a session's log times."""
     now: datetime = BEGIN
+    machine_slower: float = 1.0
+    """What every time is multiplied by, whatever the release."""
     driver: str = "580.1"
     gpu: dict[str, Any] = field(default_factory=dict)
     """More facts of the GPU than its name, driver and memory."""
@@ -168,7 +170,7 @@ class World:
         started_at = self.now
         self.now += timedelta(seconds=_SESSION_S)
         self.sessions.append((artifact.version, arm))
-        factor = 2.718281828 ** self._chance.gauss(0, self.noise)
+        factor = self.machine_slower * 2.718281828 ** self._chance.gauss(0, self.noise)
         samples = tuple(_sample(build, arm, asked["number"], prompt, factor) for prompt in asked["prompts"])
         for sample in samples:
             asked["on_sample"](sample)

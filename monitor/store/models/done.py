@@ -13,10 +13,12 @@ from monitor.store.columns import Facts, Real, Table, UtcDateTime
 
 
 class Subject(StrEnum):
-    """Whose sessions a run holds: the release it is about, or the reference measured again beside it."""
+    """Whose sessions a run holds: the release it is about, or another one measured again beside it."""
 
     CANDIDATE = "candidate"
     REFERENCE = "reference"
+    FIRST = "first"
+    """The epoch's first good run."""
 
 
 class StoredRun(Table, table=True):

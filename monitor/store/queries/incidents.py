@@ -42,6 +42,29 @@ def live_of_series(db: Session, *, machine_id: str, project: str, check_id: str)
     return [_value(row) for row in db.exec(wanted.order_by(col(StoredIncident.id)))]
 
 
+def newest(
+    db: Session, *, machine_id: str, project: str, check_id: str, epoch_id: int, direction: Direction
+) -> Incident | None:
+    """Return the incident of a check and direction that was opened last in an epoch, ended or not."""
+    wanted = select(StoredIncident).where(
+        StoredIncident.machine_id == machine_id,
+        StoredIncident.project == project,
+        StoredIncident.check_id == check_id,
+        StoredIncident.epoch_id == epoch_id,
+        StoredIncident.direction == direction.value,
+    )
+    row = db.exec(wanted.order_by(col(StoredIncident.id).desc()).limit(1)).first()
+    return None if row is None else _value(row)
+
+
+def of_epochs(db: Session, epoch_ids: Iterable[int], direction: Direction) -> list[Incident]:
+    """Return the incidents of one direction in some epochs, oldest first."""
+    wanted = select(StoredIncident).where(
+        col(StoredIncident.epoch_id).in_(list(epoch_ids)), StoredIncident.direction == direction.value
+    )
+    return [_value(row) for row in db.exec(wanted.order_by(col(StoredIncident.id)))]
+
+
 def in_state(
     db: Session, states: Iterable[IncidentState] | None = None, *, limit: int = 200
 ) -> list[Incident]:

@@ -43,6 +43,7 @@ __all__ = [
     "create",
     "end_attempt",
     "find",
+    "first_good",
     "get",
     "history",
     "in_state",
@@ -224,14 +225,23 @@ def last_good(db: Session, *, epoch_id: int, before: Run | None = None) -> Run |
             an older line) is so compared with what it continues, and no release with itself.
 
     """
-    found = [
+    found = _good_of_epoch(db, epoch_id)
+    if before is not None:
+        found = [run for run in found if run.place < before.place]
+    return max(found, key=lambda run: (run.place, run.id), default=None)
+
+
+def first_good(db: Session, *, epoch_id: int) -> Run | None:
+    """Return where an epoch began: of its runs that ended well, that of the earliest release."""
+    return min(_good_of_epoch(db, epoch_id), key=lambda run: (run.place, run.id), default=None)
+
+
+def _good_of_epoch(db: Session, epoch_id: int) -> list[Run]:
+    return [
         run
         for run in of_epoch(db, epoch_id)
         if run.state is RunState.DONE and run.against == LAST_GOOD and _is_good(db, run.id)
     ]
-    if before is not None:
-        found = [run for run in found if run.place < before.place]
-    return max(found, key=lambda run: (run.place, run.id), default=None)
 
 
 def predecessor(db: Session, run: Run) -> Run | None:

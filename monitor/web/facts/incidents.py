@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from monitor.domain import Incident, IncidentState, IncidentStep, Judgement
+from monitor.domain import Basis, Direction, Incident, IncidentState, IncidentStep, Judgement
 from monitor.errors import UnknownNameError
+from monitor.judge.drift import Creep
+from monitor.steps.drift import series_of
 from monitor.steps.station import Station
 from monitor.store.queries import hosts, incidents, judgements, runs
 from monitor.web.facts.run_lines import RunLine, run_lines
@@ -35,7 +37,10 @@ class IncidentFacts:
     runs: list[RunLine]
     """The evidence, by number: every run the log names."""
     worst: Judgement | None
-    """What moved in the worst run; null when that run has no verdict."""
+    """What moved in the worst run; null when that run has no verdict. Of slow drift it is the comparison with
+    the epoch's first good run."""
+    drift: Creep | None
+    """Of slow drift: the metric that was lost most, release by release up to the latest."""
 
 
 def incident_list(station: Station, state: IncidentState | None = None) -> IncidentList:
@@ -65,6 +70,9 @@ def incident(station: Station, incident_id: int) -> IncidentFacts:
         named |= {found.first_bad_run_id, found.latest_bad_run_id, found.worst_run_id}
         named |= {found.fixed_by_run_id} if found.fixed_by_run_id is not None else set()
         evidence = [run for number in sorted(named) if (run := runs.get(db, number)) is not None]
+        drifts = found.direction is Direction.DRIFT
+        worst = judgements.get(db, found.worst_run_id, Basis.FIRST if drifts else Basis.REFERENCE)
+        latest = runs.get(db, found.latest_bad_run_id)
         machine = hosts.get(db, found.machine_id)
         definition = station.checks.get(found.check_id)
         return IncidentFacts(
@@ -73,5 +81,6 @@ def incident(station: Station, incident_id: int) -> IncidentFacts:
             check_title=definition.title if definition is not None else found.check_id,
             log=log,
             runs=run_lines(station, db, evidence),
-            worst=judgements.get(db, found.worst_run_id),
+            worst=worst,
+            drift=series_of(db, latest, worst) if drifts and worst and latest else None,
         )

@@ -28,6 +28,8 @@ class RunFacts:
     """Against its reference; null until there is one."""
     against_predecessor: Judgement | None
     """Against the release before it, made while an incident goes on."""
+    against_first: Judgement | None
+    """Against the epoch's first good run, made where the series has crept away from it."""
     history: list[Step]
     """Its transitions, oldest first."""
     incidents: list[int]
@@ -51,6 +53,7 @@ def run_facts(station: Station, run_id: int) -> RunFacts:
             run=run_lines(station, db, [run])[0],
             judgement=judgements.get(db, run_id),
             against_predecessor=judgements.get(db, run_id, Basis.PREDECESSOR),
+            against_first=judgements.get(db, run_id, Basis.FIRST),
             history=runs.history(db, run_id),
             incidents=[one.id for one in incidents.of_run(db, run_id)],
         )

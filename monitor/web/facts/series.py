@@ -8,12 +8,12 @@ from typing import Literal
 
 from sqlmodel import Session as Db
 
-from monitor.domain import Epoch, Metric
+from monitor.domain import Direction, Epoch, Metric
 from monitor.errors import UnknownNameError
 from monitor.judge.metrics import OVERALL
 from monitor.steps.advise import advise, followed
 from monitor.steps.station import Station
-from monitor.store.queries import epochs, hosts, judgements, runs
+from monitor.store.queries import epochs, hosts, incidents, judgements, runs
 from monitor.store.queries import series as series_queries
 from monitor.views.advice import Advised, said
 from monitor.views.series import CHOICES, SeriesPoint, series_points, workloads_of
@@ -106,6 +106,10 @@ def series(  # each argument is one part of the address
         found = [run for run in runs.of_series(db, **key) if run.against == runs.LAST_GOOD]
         judged = judgements.several(db, [run.id for run in found])
         stretches = epochs.all_of(db, **key)
+        noticed = {
+            one.first_bad_run_id: one.id
+            for one in incidents.of_epochs(db, [epoch.id for epoch in stretches], Direction.DRIFT)
+        }
         machine = hosts.get(db, chosen.machine_id)
         advice = _advice(station, db, chosen)
     definition = station.checks.get(chosen.check_id)
@@ -119,7 +123,7 @@ def series(  # each argument is one part of the address
         workloads=workloads_of(judged.values()),
         others=[_key(one) for one in known if one != chosen],
         epochs=stretches,
-        points=series_points(found, judged, stretches, metric, workload),
+        points=series_points(found, judged, stretches, metric, workload, drifts=noticed),
         advice=advice,
     )
 
