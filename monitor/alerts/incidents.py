@@ -14,7 +14,7 @@ from itertools import groupby
 
 from sqlmodel import Session as Db
 
-from monitor.alerts import render
+from monitor.alerts import losses, render
 from monitor.alerts.render import Change
 from monitor.domain import (
     LIVE_STATES,
@@ -31,7 +31,6 @@ from monitor.domain import (
     Signature,
     Verdict,
 )
-from monitor.judge.drift import size_of
 from monitor.judge.recovery import has_recovered
 from monitor.steps import drift
 from monitor.steps.advise import advise
@@ -44,8 +43,6 @@ from monitor.views.advice import said
 SERVICE = "monitor"
 """Who does what nobody did by hand."""
 _LONGEST_REMINDER = timedelta(days=7)
-_BASES = {Direction.DRIFT: Basis.FIRST}
-"""What an incident's runs were compared with, where that is not the reference."""
 
 
 def key_of(run: Run, direction: Direction) -> str:
@@ -180,7 +177,7 @@ def _bad(station: Station, db: Db, run: Run, judgement: Judgement | None, direct
     first, latest, worst = (
         _run(db, number) for number in (live.first_bad_run_id, live.latest_bad_run_id, live.worst_run_id)
     )
-    is_worse = _is_worse(db, run, judgement, live, worst)
+    is_worse = losses.is_worse(db, run, judgement, live, worst)
     action = Action.WORSE if is_worse else Action.SEEN_AGAIN
     target = IncidentState.OPEN if is_worse and live.state is IncidentState.SNOOZED else live.state
     later = run.place >= latest.place
@@ -203,7 +200,7 @@ def _end(station: Station, db: Db, run: Run, judgement: Judgement, direction: Di
     live = incidents.live(db, key_of(run, direction))
     if live is None or run.place <= _run(db, live.latest_bad_run_id).place:
         return []
-    lost = _judged(db, live, live.latest_bad_run_id)
+    lost = losses.judged(db, live, live.latest_bad_run_id)
     if direction is not Direction.BROKEN and (lost is None or not has_recovered(lost, judgement)):
         return []
     now = station.clock()
@@ -220,36 +217,6 @@ def _end(station: Station, db: Db, run: Run, judgement: Judgement, direction: Di
     )
     step = _step(Action.RESOLVED, live.state, IncidentState.RESOLVED, why, _evidence(db, run, direction), now)
     return [_change(station, db, incidents.change(db, ended, step), step, run, judgement)]
-
-
-def _is_worse(db: Db, run: Run, judgement: Judgement | None, live: Incident, worst: Run) -> bool:
-    before = _judged(db, live, worst.id)
-    if live.direction is Direction.DRIFT:
-        # It grows by its nature; people hear of it again when it has become another matter.
-        if judgement is None or before is None:
-            return False
-        return size_of(judgement) >= drift.WORSE * size_of(before)
-    return _loss(judgement) > _loss(before) and _is_new_loss(db, run)
-
-
-def _judged(db: Db, incident: Incident, run_id: int) -> Judgement | None:
-    return judgements.get(db, run_id, _BASES.get(incident.direction, Basis.REFERENCE))
-
-
-def _loss(judgement: Judgement | None) -> float:
-    """Return how much slower mtp serves than the reference did, as a log; 0 where that is not known."""
-    if judgement is None:
-        return 0.0
-    rates = [
-        row.change_log for row in judgement.effects if row.workload == "all" and row.metric == "mtp_rate"
-    ]
-    return -rates[0] if rates and rates[0] is not None else 0.0
-
-
-def _is_new_loss(db: Db, run: Run) -> bool:
-    """Say whether the release lost something that the one before it still had."""
-    compared = judgements.get(db, run.id, Basis.PREDECESSOR)
-    return compared is not None and compared.verdict is Verdict.REGRESSED
 
 
 def _is_news(change: Change) -> bool:
@@ -300,7 +267,7 @@ def remind(station: Station) -> list[Message]:
             kept = incidents.change(db, changed, step)
             bad = _run(db, incident.latest_bad_run_id)
             written += _write_incidents(
-                station, db, [_change(station, db, kept, step, bad, _judged(db, kept, bad.id))]
+                station, db, [_change(station, db, kept, step, bad, losses.judged(db, kept, bad.id))]
             )
     return written
 
@@ -313,7 +280,7 @@ def write_change(station: Station, db: Db, incident: Incident, step: IncidentSte
     """Write the message about one change of an incident, in the caller's transaction."""
     bad = _run(db, incident.latest_bad_run_id)
     return _write_incidents(
-        station, db, [_change(station, db, incident, step, bad, _judged(db, incident, bad.id))]
+        station, db, [_change(station, db, incident, step, bad, losses.judged(db, incident, bad.id))]
     )
 
 
