@@ -102,6 +102,10 @@ class ProvisionError(MonitorError):
     exit_code = 5
 
 
+class ArmMissingError(MonitorError):
+    """A release cannot serve one of a check's arms by its own design; `what` says which."""
+
+
 class AttachedChangedError(MonitorError):
     """What runs at an attached engine is not what the run was planned for; that cannot be had back."""
 

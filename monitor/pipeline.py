@@ -42,7 +42,7 @@ from monitor.steps.discover import Poll, discover, is_due, listing, measurable
 from monitor.steps.gpu import make_ready
 from monitor.steps.measure import Bench, Build, measure, screen_slots
 from monitor.steps.plan import RunRequest, plan_news
-from monitor.steps.provision import provision, weights
+from monitor.steps.provision import provision, require_arms, weights
 from monitor.steps.publish import publish
 from monitor.steps.recover import is_left, recover
 from monitor.steps.states import begin_attempt, end_attempt, ending_as_told, enter, settle_attempt
@@ -260,6 +260,7 @@ def _carry_out(station: Station, request: RunRequest, job: _Job) -> None:
         enter(station, job.run, RunState.PROVISIONING)
         begin_attempt(station, job.run)
         environment = provision(station, job.artifact)
+        require_arms(job.check, environment)
         bench = Bench(station, job.run, job.check, weights(station, job.check), request.tier)
         settle_attempt(station, job.run, environment, job.reference)
         candidate = Build(Subject.CANDIDATE, environment, bench.header(environment))

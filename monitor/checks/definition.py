@@ -116,7 +116,7 @@ class Definition(_Table):
     id: Id
     title: Text
     description: str = ""
-    engine: Literal["xllamacpp", "llama-server", "vllm", "endpoint", "command"]
+    engine: Literal["xllamacpp", "llama-server", "llama-cpp-python", "vllm", "endpoint", "command"]
     projects: Annotated[list[Text], Field(min_length=1)]
     quantisation: Text
     draft_length: Positive

@@ -113,9 +113,10 @@ _LOOK_AGAIN_S = 0.5
 def code_of(outcome: RunOutcome) -> output.Code:
     """Return the exit code for an ended run."""
     from monitor.cli.judge import CODES  # noqa: PLC0415
+    from monitor.domain import RunState  # noqa: PLC0415
 
     if outcome.judgement is None:
-        return output.Code.UNUSABLE
+        return output.Code.UNDECIDED if outcome.run.state is RunState.SKIPPED else output.Code.UNUSABLE
     return CODES.get(outcome.judgement.verdict, output.Code.FINE)
 
 

@@ -6,6 +6,7 @@ from monitor import validation
 from monitor.engines.base import Engine
 from monitor.engines.command import CommandEngine
 from monitor.engines.endpoint import EndpointEngine
+from monitor.engines.llama_cpp_python import LlamaCppPythonEngine
 from monitor.engines.llama_server import LlamaServerEngine
 from monitor.engines.vllm import VllmEngine
 from monitor.engines.xllamacpp import XllamacppEngine
@@ -14,6 +15,7 @@ from monitor.errors import ConfigurationError
 _ENGINES: tuple[Engine, ...] = (
     XllamacppEngine(),
     LlamaServerEngine(),
+    LlamaCppPythonEngine(),
     VllmEngine(),
     EndpointEngine(),
     CommandEngine(),

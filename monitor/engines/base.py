@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from monitor.domain import Arm, Check, Environment, Prompt
 from monitor.errors import ConfigurationError, EngineReplyError
@@ -216,6 +216,14 @@ class Engine(Protocol):
 
     def facts(self, setup: Setup, /) -> dict[str, Any]:
         """Return flat facts known from the start itself, once the server is ready."""
+
+
+@runtime_checkable
+class PartialEngine(Protocol):
+    """An engine of which not every release can serve every arm."""
+
+    def lacks(self, environment: Environment, arm: Arm, /) -> str | None:
+        """Return why the release in `environment` cannot serve `arm`, None when it can."""
 
 
 # ---------------------------------------------------------------------------------------------

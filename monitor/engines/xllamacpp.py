@@ -18,16 +18,15 @@ import json
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
-from urllib.parse import urlsplit
 
 from monitor.domain import Arm, Check
+from monitor.engines import launcher
 from monitor.engines.base import (
     Dialect,
     Launch,
     Setup,
     flat,
     known_settings,
-    refuse,
     variables,
 )
 from monitor.engines.llama_http import LLAMA
@@ -43,9 +42,6 @@ _SETTINGS = {
     "draft_p_min",
     "environment",
 }
-_ORDER = "order.json"
-_REPORT = "report.json"
-_MAX_REPORT = 2**20
 _MTP = ("common_speculative_type", "COMMON_SPECULATIVE_TYPE_DRAFT_MTP")
 
 
@@ -57,8 +53,8 @@ class XllamacppEngine:
     def launch(self, setup: Setup, /) -> Launch:
         """Return the launcher's command in the environment under test, and its order."""
         settings = known_settings(setup, _SETTINGS)
-        order = {"parameters": _parameters(setup, settings), "report": str(setup.scratch / _REPORT)}
-        launcher = files("monitor.engines") / "launchers" / "xllamacpp_server.py"
+        order = {"parameters": _parameters(setup, settings), "report": str(setup.scratch / launcher.REPORT)}
+        program = files("monitor.engines") / "launchers" / "xllamacpp_server.py"
         return Launch(
             # -B: an environment is never changed by running it.
             argv=(
@@ -66,28 +62,17 @@ class XllamacppEngine:
                 "-I",
                 "-B",
                 "-u",
-                str(launcher),
-                str(setup.scratch / _ORDER),
+                str(program),
+                str(setup.scratch / launcher.ORDER),
             ),
             environment=variables(settings),
-            files={_ORDER: json.dumps(order, indent=1)},
+            files={launcher.ORDER: json.dumps(order, indent=1)},
             path=(setup.python.parent,),
         )
 
     def address(self, setup: Setup, /) -> str | None:
         """Return where the launcher reports that the server listens, None before that."""
-        report = _report(setup)
-        if report is None:
-            return None
-        address = report.get("address")
-        parts = urlsplit(address if isinstance(address, str) else "")
-        try:
-            sound = parts.scheme == "http" and parts.hostname == "127.0.0.1" and parts.port is not None
-        except ValueError:
-            sound = False
-        if not sound:
-            raise refuse(f"it says it listens at {address!a}")
-        return f"http://127.0.0.1:{parts.port}"
+        return launcher.address(setup)
 
     def dialect(self, _check: Check, /) -> Dialect:
         """Return llama.cpp's own protocol."""
@@ -99,28 +84,13 @@ class XllamacppEngine:
         The package is built without llama.cpp's build number (`b0-unknown`), so the build is read from the
         version of the package, whose last part it is.
         """
-        report = _report(setup) or {}
+        report = launcher.report(setup) or {}
         build = setup.environment.artifact.version.rpartition(".")[2].partition("+")[0]
         return {
             "build": int(build) if build.isdigit() else None,
             **flat("set", report.get("set", {})),
             "missing": ", ".join(map(str, report.get("missing", [])))[:500],
         }
-
-
-def _report(setup: Setup) -> dict[str, Any] | None:
-    path = setup.scratch / _REPORT
-    try:
-        with path.open(encoding="utf-8") as file:
-            text = file.read(_MAX_REPORT)
-        report = json.loads(text)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise refuse(f"its launcher reports something unreadable ({error})") from error
-    if not isinstance(report, dict):
-        raise refuse("its launcher reports something that is no object")
-    return report
 
 
 def _parameters(setup: Setup, settings: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.checks import models
-from monitor.domain import SERVED, Artifact, Check, Environment, ModelSpec, is_attached
-from monitor.errors import UnknownNameError
+from monitor.domain import SERVED, Arm, Artifact, Check, Environment, ModelSpec, is_attached
+from monitor.engines import engine_for
+from monitor.engines.base import PartialEngine
+from monitor.errors import ArmMissingError, UnknownNameError
 from monitor.steps import attached
 from monitor.steps.station import Station
 from monitor.store.queries import environments, releases
@@ -59,6 +61,26 @@ def provision(station: Station, artifact: Artifact) -> Environment:
     with station.store.write() as db:
         environments.save(db, environment)
     return environment
+
+
+def require_arms(check: Check, environment: Environment) -> None:
+    """Make sure that the release can serve every arm, before anything is measured of it.
+
+    Raises:
+        ArmMissingError: when it cannot, by its own design.
+
+    """
+    engine = engine_for(check.engine)
+    if not isinstance(engine, PartialEngine):
+        return
+    for arm in (Arm.BASELINE, Arm.MTP):
+        reason = engine.lacks(environment, arm)
+        if reason is not None:
+            raise ArmMissingError(
+                reason,
+                kept="the release and its environment",
+                advice="nothing: it is measured when a later release can",
+            )
 
 
 def weights(station: Station, check: Check) -> Weights:

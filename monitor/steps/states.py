@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from sqlmodel import Session as Db
 
 from monitor.domain import Environment, Role, RunState
-from monitor.errors import AttachedChangedError, EngineError, MonitorError, ProvisionError
+from monitor.errors import ArmMissingError, AttachedChangedError, EngineError, MonitorError, ProvisionError
 from monitor.steps.station import Station
 from monitor.steps.tidy import drop_spool
 from monitor.store.queries import releases, runs, sessions
@@ -23,7 +23,8 @@ INSTALL, ENGINE, MONITOR = "install", "engine", "monitor"
 def ending_as_told(station: Station, planned: Run) -> Iterator[None]:
     """Leave the run in the state its end deserves: the release's fault is `failed`, ours is `interrupted`.
 
-    It is `cancelled` when what was attached is no longer what was to be measured.
+    It is `skipped` when the release cannot serve an arm of the check, and `cancelled` when what was
+    attached is no longer what was to be measured.
     """
     try:
         yield
@@ -32,6 +33,9 @@ def ending_as_told(station: Station, planned: Run) -> Iterator[None]:
         if isinstance(error, ProvisionError):
             stage, reason = INSTALL, "does not install"
         _end(station, planned, RunState.FAILED, f"{reason}: {error}", stage=stage, permanent=error.permanent)
+    except ArmMissingError as error:
+        # Nothing is wrong with the release, and nothing to compare.
+        _end(station, planned, RunState.SKIPPED, error.what, permanent=True)
     except AttachedChangedError as error:
         # What ran is gone, so there is nothing to try again, until somebody brings it back.
         _end(station, planned, RunState.CANCELLED, error.what, permanent=True)

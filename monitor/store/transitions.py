@@ -38,6 +38,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(RunState.PLANNED, RunState.SKIPPED, "it will not be measured; the reason is kept"),
     Transition(RunState.PLANNED, RunState.CANCELLED, "somebody called it off"),
     Transition(RunState.PROVISIONING, RunState.MEASURING, "the environment is complete"),
+    Transition(RunState.PROVISIONING, RunState.SKIPPED, "the release cannot serve an arm of the check"),
     Transition(RunState.MEASURING, RunState.JUDGING, "a block of sessions is complete"),
     Transition(RunState.JUDGING, RunState.MEASURING, "another block could still decide"),
     Transition(RunState.JUDGING, RunState.CONFIRMING, "a drop is suspected"),
