@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import platform
 import sqlite3
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli import doctor_command, gpu_needs, output
+from monitor.cli import doctor_command, doctor_tools, gpu_needs, output
 from monitor.cli.findings import MARKS, Finding, State
 from monitor.errors import MonitorError, UnknownNameError
 
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 
 SCHEMA = "mtp-monitor/doctor/1"
 INDEX_DEADLINE_S = 20.0
-UV_DEADLINE_S = 20.0
 
 
 def register(app: typer.Typer) -> None:
@@ -105,7 +102,7 @@ def examine(ctx: typer.Context, *, offline: bool) -> Iterator[Finding]:
     yield from _machine(host, settings.state)
     yield from _configuration(ctx, settings)
     yield from _state(settings)
-    yield from _tools(settings)
+    yield from doctor_tools.examine(settings)
     if not offline:
         for source in settings.sources:
             yield _attached(settings, source) if source.kind == "attached" else _index(source)
@@ -230,44 +227,6 @@ def _database(settings: Settings) -> Finding:
             "state", "database", State.WARNING if busy else State.STOPS, f"{file}: {error}", advice
         )
     return Finding("state", "database", State.FINE, f"{file}, {output.gib(file.stat().st_size)}")
-
-
-def _tools(settings: Settings) -> Iterator[Finding]:
-    from monitor.environments.uv import WheelBuilder  # noqa: PLC0415
-
-    topic = "tools"
-    yield Finding(topic, "monitor", State.FINE, f"mtp-monitor on Python {platform.python_version()}")
-    uv = _uv()
-    version = _answer([uv, "--version"]) if uv else None
-    if uv is None or version is None:
-        text = "not found" if uv is None else f"{uv} does not run"
-        yield Finding(topic, "uv", State.STOPS, text, "install mtp-monitor again; uv comes with it")
-        return
-    yield Finding(topic, "uv", State.FINE, f"{version} ({uv})")
-    try:
-        version = WheelBuilder(settings.uv).python_version
-    except MonitorError as error:
-        yield Finding(topic, "python", State.STOPS, error.what, error.advice)
-    else:
-        own = f" ({settings.uv.python})" if settings.uv.python else ", the monitor's own"
-        yield Finding(topic, "python", State.FINE, f"environments use Python {version}{own}")
-
-
-def _uv() -> str | None:
-    from uv import find_uv_bin  # noqa: PLC0415
-
-    try:
-        return str(find_uv_bin())
-    except FileNotFoundError:
-        return None
-
-
-def _answer(command: list[str]) -> str | None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=UV_DEADLINE_S, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
 
 
 # ---------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from monitor.domain.incidents import (
     MessageType,
 )
 from monitor.domain.measurements import Header, Role, Sample, SampleSet, Session
-from monitor.domain.packaging import Packaging, packaging_of
+from monitor.domain.packaging import Packaging, is_compiled, packaging_of
 from monitor.domain.releases import (
     Artifact,
     Environment,
@@ -116,6 +116,7 @@ __all__ = [
     "Workload",
     "Worth",
     "is_attached",
+    "is_compiled",
     "measures",
     "packaging_of",
     "version_order",

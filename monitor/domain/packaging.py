@@ -9,6 +9,8 @@ from __future__ import annotations
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
+from packaging.utils import canonicalize_name
+
 from monitor.domain.releases import Artifact
 
 
@@ -34,3 +36,10 @@ _PACKAGINGS: tuple[tuple[str, Packaging], ...] = (
 def packaging_of(artifact: Artifact) -> Packaging | None:
     """Return what the file of an artifact is, None for what no environment can be made of."""
     return next((kind for pattern, kind in _PACKAGINGS if fnmatchcase(artifact.filename, pattern)), None)
+
+
+def is_compiled(project: str) -> bool:
+    """Say whether source archives of a project are compiled here."""
+    # https://packaging.python.org/en/latest/specifications/source-distribution-format/
+    archive = f"{canonicalize_name(project).replace('-', '_')}-0.tar.gz"
+    return any(fnmatchcase(archive, pattern) for pattern, kind in _PACKAGINGS if kind is Packaging.SOURCE)

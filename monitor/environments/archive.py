@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from monitor import settings as settings_module
 from monitor.domain import Artifact, Environment, Package, Packaging
 from monitor.domain.llama_builds import BUILD_PACKAGE, LlamaBuild
 from monitor.environments import files, programs, record
@@ -21,7 +22,6 @@ from monitor.environments.unpack import Limits, Unpacked, unpack
 from monitor.errors import ProvisionError, SourceError
 from monitor.index_address import index_url_of
 from monitor.net import Http, with_credentials_of
-from monitor.settings import gpu_present
 
 _FETCH_S = 3600.0
 _MAX_ARCHIVE_BYTES = 4 * 2**30
@@ -60,7 +60,7 @@ class ArchiveBuilder:
         order.tell("looking at what was unpacked")
         build = programs.build_of(place)
         _check_number(artifact, build)
-        if _CUDA.search(artifact.filename) and gpu_present():
+        if _CUDA.search(artifact.filename) and settings_module.gpu_present():
             programs.check_cuda(place)
         files.write(folder, found)
         return Environment(

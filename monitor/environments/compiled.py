@@ -150,7 +150,8 @@ class SourceCompiler:
     # Making
 
     def _make(self, order: Order, chain: Toolchain, work: Path, building: Path) -> None:
-        tools = toolchain.tools(self._root / _TOOLS, self._uv, order.source)
+        with self._folder.locked(_TOOLS, wait_s=_FETCH_S):
+            tools = toolchain.tools(self._root / _TOOLS, self._uv, order.source)
         source, resumed = self._unpacked(order, work)
         build = vendored(order.artifact.version, source.commit)
         job = _Job(chain, tools, source.llama_cpp, build, work)

@@ -11,15 +11,16 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from monitor import settings as settings_module
 from monitor.domain import Package
 from monitor.environments.command import UvCommand, answer_of
 from monitor.errors import HostError
 from monitor.proc import one_line
-from monitor.settings import gpu_present
 from monitor.settings_tables import BuildSettings, SourceSettings, UvSettings
 
 _ASK_S = 60.0
@@ -121,7 +122,7 @@ def look(settings: BuildSettings) -> Toolchain:
 
     """
     cuda = None
-    if settings.cuda if settings.cuda is not None else gpu_present():
+    if settings.cuda if settings.cuda is not None else settings_module.gpu_present():
         cuda = _compiler(_nvcc(), "a CUDA compiler (nvcc)", "install the CUDA toolkit, or set `build.cuda`")
     added = _CUDA_OPTIONS if cuda else ()
     return Toolchain(
@@ -154,7 +155,10 @@ def _fetch(folder: Path, uv: UvSettings, source: SourceSettings) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     command = UvCommand(uv, source)
-    command.run(["venv", "--no-project", str(folder)], folder=folder.parent, deadline_s=_ASK_S)
+    own = getattr(sys, "_base_executable", sys.executable)
+    command.run(
+        ["venv", "--no-project", "--python", own, str(folder)], folder=folder.parent, deadline_s=_ASK_S
+    )
     python = str(folder / "bin" / "python")
     wanted = ["--only-binary", ":all:", "cmake", "ninja"]
     command.run(["pip", "install", "--python", python, *wanted], folder=folder.parent, deadline_s=_INSTALL_S)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from monitor import settings
 from monitor.domain import Artifact, Package
-from monitor.environments import archive, files
+from monitor.environments import files
 from monitor.environments.collection import Environments
 from monitor.errors import ArtifactChangedError, ProvisionError, SourceError
 from monitor.settings_tables import SourceSettings, UvSettings
@@ -91,7 +92,7 @@ def test_libraries_of_nvidia_come_from_the_same_release_and_lie_beside_the_progr
 def test_a_build_for_cuda_that_finds_no_gpu_is_not_taken_for_a_slow_release(
     tmp_path: Path, environments: Environments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "gpu_present", lambda: True)
+    monkeypatch.setattr(settings, "gpu_present", lambda: True)
     source = GITHUB.model_copy(update={"beside": ("lib*.tar.gz",)})
     beside = [published(tmp_path, packed({"libcudart.so": b"x"}), "lib-cuda-13.4.tar.gz")]
     sees = published(tmp_path, llama_archive(11312), CUDA)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,9 @@ from monitor.settings_tables import BuildSettings, SourceSettings, UvSettings
 from standins.archives import artifact_at, llama_sdist
 from standins.environments import left_in, running
 
+pytestmark = pytest.mark.skipif(
+    not (shutil.which("cc") and shutil.which("c++")), reason="needs a C++ compiler (apt install g++)"
+)
 SOURCE = SourceSettings(project="llama-cpp-python", index_url="http://127.0.0.1:9/simple/")
 
 
