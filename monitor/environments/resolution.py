@@ -10,8 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
-from packaging.utils import canonicalize_name
+from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.utils import BuildTag, InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion
 
 from monitor.errors import ProvisionError
 
@@ -36,8 +39,10 @@ class Pin:
         return f"{what} --hash=sha256:{self.sha256}"
 
 
-def read(lock: Path) -> list[Pin]:
-    """Return the packages of the lock file `lock`.
+def read(lock: Path, python_version: str) -> list[Pin]:
+    """Return the packages of the lock file `lock`, each with the wheel that fits a CPython here best.
+
+    `python_version` is that of the environment, such as 3.11.7.
 
     Raises:
         ProvisionError: a package has no wheel, no sha256, or is no published file at all.
@@ -45,7 +50,8 @@ def read(lock: Path) -> list[Pin]:
     """
     try:
         document = tomllib.loads(lock.read_text(encoding="utf-8"))
-        return [_pin(package, lock.parent) for package in document.get("packages", [])]
+        ranks = _ranks(python_version)
+        return [_pin(package, lock.parent, ranks) for package in document.get("packages", [])]
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ProvisionError(
             "uv's resolution cannot be read.",
@@ -59,19 +65,39 @@ def pin_of(pins: Sequence[Pin], project: str) -> Pin | None:
     return next((pin for pin in pins if canonicalize_name(pin.name) == wanted), None)
 
 
-def _pin(package: Mapping[str, Any], folder: Path) -> Pin:
+def _pin(package: Mapping[str, Any], folder: Path, ranks: Mapping[Tag, int]) -> Pin:
     name, version = str(package["name"]), package.get("version")
     if "archive" in package:
         archive = package["archive"]
         url = archive.get("url") or (folder / archive["path"]).absolute().as_uri()
         return Pin(name, version, _sha256(archive, name), url)
     wheels = package.get("wheels") or []
-    if len(wheels) != 1:
+    if not wheels:
         raise ProvisionError(
-            f"{name} {version or ''} is needed and has {len(wheels)} wheels for this machine, not one.",
+            f"{name} {version or ''} is needed and has no wheel for this machine.",
             advice="nothing is built from source; look for a version of it with a wheel",
         )
-    return Pin(name, str(version), _sha256(wheels[0], name))
+    # A package may offer the same for several ages of the system's library; uv installs the best fit.
+    best = wheels[0] if len(wheels) == 1 else max(wheels, key=lambda wheel: _fit(wheel, ranks))
+    return Pin(name, str(version), _sha256(best, name))
+
+
+def _ranks(python_version: str) -> dict[Tag, int]:
+    """Return tag → rank, higher for what fits better."""
+    pair = tuple(int(part) for part in python_version.split(".")[:2])
+    interpreter = "cp" + "".join(map(str, pair))
+    tags = [*cpython_tags(pair), *compatible_tags(pair, interpreter)]
+    return {tag: -number for number, tag in reversed(list(enumerate(tags)))}
+
+
+def _fit(wheel: Mapping[str, Any], ranks: Mapping[Tag, int]) -> tuple[bool, int, BuildTag]:
+    place = str(wheel.get("name") or wheel.get("url") or wheel.get("path") or "")
+    try:
+        _, _, build, tags = parse_wheel_filename(unquote(place.rpartition("/")[2]))
+    except (InvalidWheelFilename, InvalidVersion):
+        return False, 0, ()
+    rank = max((ranks[tag] for tag in tags if tag in ranks), default=None)
+    return rank is not None, rank or 0, build
 
 
 def _sha256(file: Mapping[str, Any], name: str) -> str:

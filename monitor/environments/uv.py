@@ -104,7 +104,7 @@ class WheelBuilder:
             without.write_text(left_out, encoding="utf-8")
             resolve += ["--overrides", str(without)]
         offline = _online_then_offline(uv, resolve, building, _RESOLVE_S)
-        pins = resolution.read(lock)
+        pins = resolution.read(lock, self.python_version)
         if not _holds(pins, wanted):
             raise _other_content(artifact, resolution.pin_of(pins, wanted.project))
         pinned.write_text("".join(f"{pin.requirement}\n" for pin in pins), encoding="utf-8")

@@ -300,3 +300,18 @@ def test_what_pip_finds_beside_the_index_is_found_for_a_source_that_names_no_ind
     built = environments.provision(artifact, SourceSettings(project="demo"))
 
     assert {package.name: package.version for package in built.packages}["torch"] == "2.13.0+cpu"
+
+
+def test_of_several_wheels_that_fit_the_best_one_is_installed_and_recorded(
+    index: IndexServer, environments: Environments
+) -> None:
+    for number, age in enumerate(("manylinux_2_17", "manylinux2014", "manylinux_2_5")):
+        tag = f"py3-none-{age}_x86_64"
+        index.add("low", *wheel("low", "1.0", tag=tag, body=f"age = {number}"))
+    best = index.add("low", *wheel("low", "1.0", tag="cp311-abi3-manylinux_2_17_x86_64", body="age = 9"))
+    publish(index, needs=["low"])
+
+    built = environments.provision(listed(source(index)), source(index))
+
+    assert running(built, "import low; print(low.age)") == "9"
+    assert {package.name: package.sha256 for package in built.packages}["low"] == best
