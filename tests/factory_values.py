@@ -49,7 +49,9 @@ def check(workloads: Sequence[str] = ("chat", "code", "prose"), prompts: int = 2
         engine="xllamacpp",
         projects=("xllamacpp",),
         model=ModelSpec(
-            "synthetic-qwen35", "synthetic", {"n_embd": 768, "n_layer": 8, "noise": 7.0, "seed": 7}
+            "synthetic-qwen35",
+            "synthetic",
+            {"n_embd": 768, "n_layer": 8, "n_ff": 1536, "noise": 7.0, "seed": 7},
         ),
         draft_model=None,
         quantisation="F32",

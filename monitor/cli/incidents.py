@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 LIST_SCHEMA = "mtp-monitor/incidents/1"
 SCHEMA = "mtp-monitor/incident/1"
+UPSTREAM_SCHEMA = "mtp-monitor/upstream/1"
 
 Number = Annotated[int, typer.Argument(metavar="NUMBER", help="As `incidents list` shows it.")]
 Reason = Annotated[str, typer.Option("--reason", "-r", metavar="TEXT", help="Why; it stays in the log.")]
@@ -32,6 +34,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     examples = output.examples(
         "mtp-monitor incidents list --all",
+        "mtp-monitor incidents upstream 3 > issue.md",
         "mtp-monitor incidents ack 3 --reason 'looking into it'",
         "mtp-monitor incidents accept 3 --reason 'worth it for the new sampler'",
     )
@@ -39,6 +42,7 @@ def register(app: typer.Typer) -> None:
     for name, command in (
         ("list", list_),
         ("show", show),
+        ("upstream", upstream),
         ("ack", ack),
         ("snooze", snooze),
         ("accept", accept),
@@ -92,6 +96,36 @@ def show(ctx: typer.Context, number: Number, *, as_json: output.JsonFlag = False
         output.out.print(output.harmless(line), soft_wrap=True)
         if step["why"]:
             output.out.print(output.harmless(f"      {step['why']}"), soft_wrap=True)
+
+
+def upstream(
+    ctx: typer.Context,
+    number: Number,
+    *,
+    script: Annotated[
+        bool, typer.Option("--script", help="Only the commands that reproduce it, as a script for sh.")
+    ] = False,
+    as_json: output.JsonFlag = False,
+) -> None:
+    """Print a ready text for the tracker of the project: title and body in Markdown.
+
+    It holds the commands that reproduce the loss without the monitor.
+    """
+    from monitor.pipeline import Station  # noqa: PLC0415
+    from monitor.steps.upstream import upstream as text_of  # noqa: PLC0415
+
+    with Station.open(output.settings(ctx)) as station:
+        text = text_of(station, number)
+    if as_json:
+        output.emit(UPSTREAM_SCHEMA, {"incident": number, **output.plain(text)})
+        return
+    shown = text.script if script else f"{text.title}\n\n{text.body}"
+    # As it is, without a terminal's width in it: it is meant for a file or a clipboard.
+    sys.stdout.write(output.harmless(shown).rstrip("\n") + "\n")
+    for note in text.notes:
+        output.tell(note)
+    if text.tracker:
+        output.tell(f"Issues are taken at {text.tracker}")
 
 
 def ack(

@@ -24,7 +24,14 @@ from monitor.steps.publish import sample_sets
 from monitor.web.errors import ErrorDocument, Forbidden, Unauthorised, changing
 from monitor.web.facts.advice import AdviceList, advice_list
 from monitor.web.facts.comparison import ComparisonFacts, comparison
-from monitor.web.facts.incidents import IncidentFacts, IncidentList, incident, incident_list
+from monitor.web.facts.incidents import (
+    IncidentFacts,
+    IncidentList,
+    UpstreamFacts,
+    incident,
+    incident_list,
+    upstream_facts,
+)
 from monitor.web.facts.overview import Overview, overview
 from monitor.web.facts.releases import Progress, ReleaseList, release_list
 from monitor.web.facts.run import RunFacts, run_facts
@@ -173,6 +180,12 @@ def get_incidents(site: SiteOf, state: IncidentState | None = None) -> IncidentL
 def get_incident(site: SiteOf, incident_id: Id) -> IncidentFacts:
     """Return one incident with its log and evidence."""
     return incident(site.station, incident_id)
+
+
+@router.get("/incidents/{incident_id}/upstream", responses=_NOT_FOUND)
+def get_upstream(site: SiteOf, incident_id: Id) -> UpstreamFacts:
+    """Return a ready text for the project's tracker: title, Markdown, and the commands that reproduce it."""
+    return upstream_facts(site.station, incident_id)
 
 
 @router.get("/status")

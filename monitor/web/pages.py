@@ -18,11 +18,12 @@ from monitor.domain import Metric, RunState
 from monitor.domain.incidents import LIVE_STATES, IncidentState
 from monitor.judge.metrics import OVERALL
 from monitor.steps.publish import run_view
+from monitor.steps.upstream import is_for_upstream
 from monitor.views import report, series_chart, words
 from monitor.views.models import ReportView, RunView
 from monitor.views.run_section import EffectRow, RunSection, run_section
 from monitor.web.facts.comparison import compared_view, comparison
-from monitor.web.facts.incidents import IncidentFacts, incident, incident_list
+from monitor.web.facts.incidents import IncidentFacts, incident, incident_list, upstream_facts
 from monitor.web.facts.overview import Standing, overview
 from monitor.web.facts.releases import Progress, release_list
 from monitor.web.facts.run import has_log, run_facts, run_log
@@ -301,6 +302,7 @@ def get_incident(site: SiteOf, request: Request, incident_id: Id) -> HTMLRespons
         "incident.html",
         facts=facts,
         live=one.state in LIVE_STATES,
+        for_upstream=is_for_upstream(site.station, incident_id),
         section=_worst_section(site, facts) if facts.worst is not None else None,
         chart=_chart(shown) if shown else None,
         snoozes={hours: (name, now + timedelta(hours=int(hours))) for hours, name in SNOOZES.items()},
@@ -313,6 +315,22 @@ def _worst_section(site: Site, facts: IncidentFacts) -> RunSection:
     if facts.drift is None:
         return run_section(view)
     return run_section(replace(view, judgement=facts.worst, reference_version=facts.drift.versions[0]))
+
+
+@router.get("/incidents/{incident_id}/upstream")
+def get_upstream(site: SiteOf, request: Request, incident_id: Id) -> HTMLResponse:
+    """Show the text for the project's tracker, to be copied."""
+    return render(
+        request, "upstream.html", facts=upstream_facts(site.station, incident_id), incident_id=incident_id
+    )
+
+
+@router.get("/incidents/{incident_id}/upstream.md")
+def get_upstream_file(site: SiteOf, incident_id: Id) -> Response:
+    """Return the body of that text as a file."""
+    headers = {"content-disposition": f'attachment; filename="incident-{incident_id}.md"'}
+    body = upstream_facts(site.station, incident_id).body
+    return Response(body, media_type="text/markdown; charset=utf-8", headers=headers)
 
 
 @router.get("/status")

@@ -71,6 +71,7 @@ def test_every_document_names_its_schema_and_keeps_what_the_description_promises
         "/api/v1/series": "/api/v1/series?project=xllamacpp&metric=step_time",
         "/api/v1/incidents": "/api/v1/incidents",
         "/api/v1/incidents/{incident_id}": f"/api/v1/incidents/{past.open}",
+        "/api/v1/incidents/{incident_id}/upstream": f"/api/v1/incidents/{past.open}/upstream",
         "/api/v1/status": "/api/v1/status",
         "/healthz": "/healthz",
     }
@@ -101,6 +102,10 @@ def test_the_documents_hold_the_facts(site: tuple[TestClient, Station, Past]) ->
     points = document(client, "/api/v1/series?project=xllamacpp")["points"]
     assert [point["version"] for point in points][-3:] == ["0.2.41", "0.2.42", "0.2.43"]
     assert points[-3]["reference_run_id"] == past.runs["0.2.40"]
+    told = document(client, f"/api/v1/incidents/{past.open}/upstream")
+    assert "xllamacpp==0.2.41" in told["script"]
+    assert len(told["expected"]) == 4
+    assert document(client, f"/api/v1/incidents/{past.acknowledged}/upstream", 404)["advice"]
     incident = document(client, f"/api/v1/incidents/{past.acknowledged}")
     assert [step["action"] for step in incident["log"]] == ["opened", "acknowledged"]
     assert document(client, "/api/v1/incidents")["counts"]["open"] == 1

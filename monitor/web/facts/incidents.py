@@ -10,6 +10,7 @@ from monitor.errors import UnknownNameError
 from monitor.judge.drift import Creep
 from monitor.steps.drift import series_of
 from monitor.steps.station import Station
+from monitor.steps.upstream import upstream
 from monitor.store.queries import hosts, incidents, judgements, runs
 from monitor.web.facts.run_lines import RunLine, run_lines
 
@@ -41,6 +42,41 @@ class IncidentFacts:
     the epoch's first good run."""
     drift: Creep | None
     """Of slow drift: the metric that was lost most, release by release up to the latest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamFacts:
+    """A ready text for the tracker of the project whose release has the loss."""
+
+    schema: Literal["mtp-monitor/api/upstream/1"] = "mtp-monitor/api/upstream/1"
+    incident: int
+    title: str
+    body: str
+    """Markdown, at most 65,536 characters."""
+    script: str
+    """The commands of the body as one script for sh; empty where it has none."""
+    expected: list[str]
+    """How the lines begin that the script prints at its end."""
+    tracker: str | None
+    """Where the project takes issues."""
+
+
+def upstream_facts(station: Station, incident_id: int) -> UpstreamFacts:
+    """Return the text about a confirmed loss; the notes for its sender, which name places here, stay here.
+
+    Raises:
+        UnknownNameError: when there is no such incident, or nothing to tell upstream.
+
+    """
+    text = upstream(station, incident_id)
+    return UpstreamFacts(
+        incident=incident_id,
+        title=text.title,
+        body=text.body,
+        script=text.script,
+        expected=list(text.expected),
+        tracker=text.tracker,
+    )
 
 
 def incident_list(station: Station, state: IncidentState | None = None) -> IncidentList:

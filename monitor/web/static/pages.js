@@ -18,4 +18,20 @@ async function refresh() {
     // The service is away for a moment; the next try may reach it.
   }
 }
+for (const button of document.querySelectorAll("button[data-copy]")) {
+  button.hidden = false;
+  const words = button.textContent;
+  button.addEventListener("click", async () => {
+    const field = document.getElementById(button.dataset.copy);
+    field.select();
+    try {
+      await navigator.clipboard.writeText(field.value);
+    } catch {
+      // Pages that came without https may not use the clipboard; what is selected can still be copied.
+      document.execCommand("copy");
+    }
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = words; }, 2000);
+  });
+}
 const timer = seconds > 0 ? setInterval(refresh, 1000 * seconds) : undefined;
