@@ -1,0 +1,205 @@
+"""What versions of vLLM are given and what their logs say; the lines are those of 0.27.1 to 0.32.0."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.version import Version
+
+from monitor.bench import lastwords
+from monitor.domain import Arm
+from monitor.engines import engine_for, vllm_versions
+from monitor.engines.base import Event, Setup
+from monitor.engines.vllm_http import VllmHttp
+from monitor.errors import EngineReplyError
+from standins.engine import PROMPTS, environment_of, standin_check
+
+LOG = """\
+(APIServer pid=7) INFO 11-24 18:26:51 [model.py:733] Resolved architecture: MiMoForCausalLM
+(APIServer pid=7) WARNING 11-24 18:27:34 [speculative.py:1143] method `mimo_mtp` is \
+deprecated and replaced with mtp.
+(APIServer pid=7) INFO 11-24 18:27:34 [model.py:733] Resolved architecture: MiMoMTPModel
+(APIServer pid=7) WARNING 11-24 18:27:34 [vllm.py:2276] max_num_scheduled_tokens is set to 2048 based on the \
+speculative decoding settings. This may lead to suboptimal performance.
+(APIServer pid=7) WARNING 11-24 18:27:34 [vllm.py:725] Model Runner V2 requires Triton; using the V1 model \
+runner instead.
+(EngineCore pid=8) INFO 11-24 18:28:10 [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config: \
+model='/m', speculative_config=SpeculativeConfig(method='mtp', model='/m', num_spec_tokens=3), \
+tokenizer='/m', dtype=torch.bfloat16, max_seq_len=1024, quantization=None, enforce_eager=True, \
+kv_cache_dtype=auto, device_config=cpu, enable_prefix_caching=False, enable_chunked_prefill=True, \
+compilation_config={'mode': <CompilationMode.NONE: 0>, 'cudagraph_mode': <CUDAGraphMode.NONE: 0>}
+(EngineCore pid=8) INFO 11-24 18:28:12 [cuda.py:507] Using FLASH_ATTN attention backend out of potential \
+backends: ['FLASH_ATTN', 'FLASHINFER'].
+(EngineCore pid=8) INFO 11-24 18:28:12 [mxfp4.py:110] Using Marlin FP8 MoE backend.
+(EngineCore pid=8) INFO 11-24 18:29:12 [kv_cache_utils.py:1229] GPU KV cache size: 838,784 tokens
+"""
+
+
+def test_the_log_of_a_start_says_what_was_resolved() -> None:
+    assert vllm_versions.facts(LOG) == {
+        "speculative_config": "SpeculativeConfig(method='mtp', model='/m', num_spec_tokens=3)",
+        "architectures": "MiMoForCausalLM, MiMoMTPModel",
+        "dtype": "bfloat16",
+        "quantization": "None",
+        "kv_cache_dtype": "auto",
+        "enforce_eager": "True",
+        "prefix_caching": "False",
+        "chunked_prefill": "True",
+        "cudagraph_mode": "NONE",
+        "model_runner": "V1",
+        "attention_backend": "FLASH_ATTN",
+        "moe_backend": "Marlin FP8",
+        "kv_cache_tokens": "838,784",
+        "scheduled_tokens": "2048",
+        "deprecated_method": "mimo_mtp",
+    }
+
+
+def test_a_hostile_log_gives_bounded_facts_or_none() -> None:
+    assert vllm_versions.facts("") == {}
+    flood = "speculative_config=SpeculativeConfig(" + "a" * 10**6 + ")\n" + "Resolved architecture: x" * 1000
+    assert all(len(value) < 1000 for value in vllm_versions.facts(flood).values())
+
+
+@pytest.mark.parametrize(
+    ("version", "arm", "flags"),
+    [
+        ("0.20.0", Arm.MTP, ["--enable-prompt-tokens-details"]),
+        ("0.27.1", Arm.MTP, ["--enable-prompt-tokens-details", "--enable-per-request-metrics"]),
+        (
+            "0.32.0",
+            Arm.MTP,
+            [
+                "--enable-prompt-tokens-details",
+                "--enable-per-request-metrics",
+                "--per-request-spec-decode-metrics",
+            ],
+        ),
+        ("0.32.0", Arm.BASELINE, ["--enable-prompt-tokens-details", "--enable-per-request-metrics"]),
+    ],
+)
+def test_a_version_is_given_the_options_it_knows(version: str, arm: Arm, flags: list[str]) -> None:
+    assert [option.flag for option in vllm_versions.options(Version(version), arm)] == flags
+
+
+@pytest.mark.parametrize(
+    ("version", "newer"),
+    [("0.33.0", False), ("0.33.4", False), ("0.34.0", True), ("0.34.0rc1", True), ("0123abc", True)],
+)
+def test_a_version_past_the_table_or_a_bare_commit_is_asked(version: str, newer: bool) -> None:
+    assert vllm_versions.is_newer_than_known(vllm_versions.version_of(version)) is newer
+
+
+def launched(version: str, arm: Arm = Arm.MTP, **serve: Any) -> Any:
+    check = standin_check(engine="vllm", serve={"context": 128, **serve})
+    environment = environment_of(Path("/e/bin/python"), version)
+    setup = Setup(check, arm, environment, Path("/m"), None, Path("/scratch"), 4711)
+    return engine_for("vllm").launch(setup)
+
+
+def test_a_known_version_is_started_as_a_module_and_a_newer_one_through_who_asks_it() -> None:
+    known, newer = launched("0.32.0").argv, launched("0.40.0").argv
+    assert known[2:4] == ("-m", "vllm.entrypoints.openai.api_server")
+    assert newer[2].endswith("launchers/vllm_server.py")
+    count = int(newer[4])
+    assert newer[5 : 5 + count] == known[4 : 4 + count]
+    assert newer[5 + count :] == known[4 + count :]
+
+
+def test_modules_that_are_absent_are_answered_with_empty_ones_where_the_check_says_so() -> None:
+    launch = launched("0.32.0", absent_modules=["torchvision.transforms.v2"])
+    assert launch.environment["MTP_MONITOR_ABSENT"] == "torchvision.transforms.v2"
+    assert launch.environment["PYTHONPATH"] == "/scratch"
+    assert "sitecustomize.py" in launch.files
+    assert not launched("0.32.0").files
+
+
+# --- answers -------------------------------------------------------------------------------------
+
+
+def answer(metrics: Any) -> list[Event]:
+    """Return an answer of 8 tokens in three chunks, as 0.32.0 streams it."""
+    chunks: list[dict[str, Any]] = [
+        {"choices": [{"index": 0, "text": "x", "token_ids": tokens, "finish_reason": reason}]}
+        for tokens, reason in (([1], None), ([2, 3, 4, 5], None), ([6, 7, 8], "length"))
+    ]
+    last: dict[str, Any] = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 8}}
+    return [Event(float(at), data) for at, data in enumerate([*chunks, last | {"metrics": metrics}])]
+
+
+SPECULATION = {"num_spec_steps": 2, "num_accepted_draft_tokens": 5, "num_draft_tokens": 6}
+
+
+def read(metrics: Any) -> Any:
+    return VllmHttp("m").read(answer(metrics), PROMPTS[0], standin_check())
+
+
+def test_an_answer_that_tells_its_own_drafts_is_believed_for_itself() -> None:
+    found = read({"generation_time_ms": 70.0, "mean_itl_ms": 10.0, "speculative_decoding": SPECULATION})
+    assert (found.drafted, found.accepted) == (6, 5)
+    assert found.server_decode_tps == pytest.approx(100.0)
+    assert (read(None).drafted, read(None).server_decode_tps) == (None, None)
+    assert read({"generation_time_ms": None, "speculative_decoding": None}).drafted is None
+
+
+@pytest.mark.parametrize(
+    ("metrics", "reason"),
+    [
+        ("many", "`metrics` should be an object"),
+        ({"speculative_decoding": SPECULATION | {"num_draft_tokens": -1}}, "should be a count"),
+        ({"speculative_decoding": SPECULATION | {"num_draft_tokens": 4}}, "5 draft tokens accepted of 4"),
+        ({"speculative_decoding": {}}, "should be a count"),
+        ({"generation_time_ms": 0}, "in no time at all"),
+        ({"generation_time_ms": -3.0}, "not negative"),
+    ],
+)
+def test_counts_of_an_answer_that_cannot_be_are_refused(metrics: Any, reason: str) -> None:
+    with pytest.raises(EngineReplyError, match=reason):
+        read(metrics)
+
+
+# --- last words ----------------------------------------------------------------------------------
+
+REFUSED = """\
+(APIServer pid=7) Traceback (most recent call last):
+(APIServer pid=7)   File "/e/vllm/config/speculative.py", line 7, in __init__
+(APIServer pid=7) pydantic_core._pydantic_core.ValidationError: 1 validation error for SpeculativeConfig
+(APIServer pid=7) disable_by_batch_size
+(APIServer pid=7)   Unexpected keyword argument [type=unexpected_keyword_argument, input_value=4]
+(APIServer pid=7)     For further information visit https://errors.pydantic.dev/2.12/v/unexpected_keyword_argument
+"""
+NO_HEAD = """\
+(Worker pid=9) ERROR 11-24 18:28:52 [multiproc_executor.py:953] ValueError: MTP weights not found: \
+{'model.fc'}
+(EngineCore pid=8) ERROR 11-24 18:28:56 [core.py:1510] Exception: WorkerProc initialization failed due to an \
+exception in a background process. See stack trace for root cause.
+RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {'EngineCore': 1}
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "told"),
+    [
+        (REFUSED, "1 validation error for SpeculativeConfig (APIServer pid=7) disable_by_batch_size"),
+        (NO_HEAD, "ValueError: MTP weights not found: {'model.fc'}"),
+        (
+            "usage: x\nx: error: unrecognized arguments: --no-such\n",
+            "error: unrecognized arguments: --no-such",
+        ),
+        ("loading\nno such tensor: blk.4\n\n", "no such tensor: blk.4"),
+        ("", ""),
+    ],
+)
+def test_the_last_words_are_the_reason_and_not_who_heard_of_it(tmp_path: Path, log: str, told: str) -> None:
+    file = tmp_path / "engine.log"
+    file.write_text(log)
+    words = lastwords.telling(file)
+    assert told.replace("(APIServer pid=7) ", "") in words.replace("(APIServer pid=7) ", "")
+    assert "root cause" not in words
+    assert len(words) <= 400
+
+
+def test_a_missing_log_has_no_last_words(tmp_path: Path) -> None:
+    assert lastwords.telling(tmp_path / "none.log") == ""
