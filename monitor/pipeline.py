@@ -318,7 +318,7 @@ def _screen(bench: Bench, candidate: Build, reference: Run | None, *, whole: boo
 
     enter(bench.station, bench.run, RunState.MEASURING)
     most = policy.blocks_reference if stored is None or whole else policy.blocks_max
-    measure(bench, screen_slots(most), (candidate,), decided)
+    measure(bench, screen_slots(most, bench.check.beside), (candidate,), decided)
     enter(bench.station, bench.run, RunState.JUDGING)
     return found[-1] if found else _judged(bench, stored)
 

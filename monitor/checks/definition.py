@@ -85,6 +85,14 @@ class ModelTable(_Table):
         return self
 
 
+class ArmTable(_Table):
+    """`[arms.ngram]` and `[arms.draft_model]`."""
+
+    draft_length: Positive | None = None
+    serve: Free = {}
+    model: ModelTable | None = None
+
+
 class RequiresTable(_Table):
     """`[requires]`: what a host must have. Sizes in GiB."""
 
@@ -139,6 +147,7 @@ class Definition(_Table):
     expect: ExpectTable = ExpectTable()
     estimate_minutes: EstimateTable
     judging: Free = {}
+    arms: dict[Literal["draft_model", "ngram"], ArmTable] = {}
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -152,6 +161,12 @@ class Definition(_Table):
             raise PydanticCustomError(
                 "served_draft", f"`draft_model` of kind '{SERVED}' says nothing; leave it out"
             )
+        if self.arms and self.engine in ATTACHED_ENGINES:
+            raise PydanticCustomError("arms", f"`arms` are for engines that are started, not {self.engine}")
+        for name, arm in self.arms.items():
+            if (arm.model is None) == (name == "draft_model"):
+                needs = "needs a" if name == "draft_model" else "has no"
+                raise PydanticCustomError("arm_model", f"the arm {name} {needs} `model`")
         return self
 
 

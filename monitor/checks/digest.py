@@ -29,8 +29,17 @@ def model_identity(spec: ModelSpec) -> str:
 
 def measured_part(check: Check) -> dict[str, Any]:
     """Return what the digest covers, as plain values."""
+    beside = {
+        arm.value: {
+            "draft_length": own.draft_length,
+            "serve": own.serve,
+            "model": _model(own.model) if own.model else None,
+        }
+        for arm, own in check.beside.items()
+    }
     return {
         "schema": SCHEMA,
+        **({"beside": beside} if beside else {}),
         "engine": check.engine,
         "model": _model(check.model),
         "draft_model": _model(check.draft_model) if check.draft_model else None,

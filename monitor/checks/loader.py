@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from monitor import resources, validation
 from monitor.checks.definition import Definition, ModelTable, PromptLine
 from monitor.checks.digest import digest_of
-from monitor.domain import Check, Expectation, ModelSpec, Prompt, Requirements, Tier, Workload
+from monitor.domain import Arm, BesideArm, Check, Expectation, ModelSpec, Prompt, Requirements, Tier, Workload
 from monitor.errors import ConfigurationError, UnknownNameError
 from monitor.judge.policy import JudgingPolicy
 
@@ -89,9 +89,7 @@ def select_prompts(check: Check, tier: Tier) -> tuple[Prompt, ...]:
 
 def unpinned(check: Check) -> list[str]:
     """Return the names of the check's models whose weights may change without its digest changing."""
-    return [
-        spec.name for spec in (check.model, check.draft_model) if spec is not None and not is_pinned(spec)
-    ]
+    return [spec.name for spec in check.models if not is_pinned(spec)]
 
 
 def is_pinned(spec: ModelSpec) -> bool:
@@ -320,6 +318,14 @@ def _check(definition: Definition, workloads: tuple[Workload, ...], file: Path) 
         digest="",
         step_bytes=round(definition.step_gb * 1e9) if definition.step_gb is not None else None,
         judging=dict(definition.judging),
+        beside={
+            Arm(name): BesideArm(
+                draft_length=arm.draft_length or definition.draft_length,
+                serve=dict(arm.serve),
+                model=_spec(arm.model) if arm.model else None,
+            )
+            for name, arm in sorted(definition.arms.items())
+        },
     )
     return replace(check, digest=digest_of(check))
 

@@ -57,7 +57,7 @@ def models_of(checks: Iterable[Check]) -> dict[str, tuple[ModelSpec, tuple[str, 
     """Return identity → (model, ids of the checks that serve it) for the models that have files here."""
     found: dict[str, tuple[ModelSpec, tuple[str, ...]]] = {}
     for check in checks:
-        for spec in (check.model, check.draft_model):
+        for spec in check.models:
             if spec is not None and spec.kind != SERVED:
                 known = found.get(model_identity(spec), (spec, ()))
                 found[model_identity(spec)] = (known[0], (*known[1], check.id))

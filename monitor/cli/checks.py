@@ -62,7 +62,7 @@ def facts_of(check: Check, host: Host, settings: Settings) -> dict[str, Any]:
 
     free = machine.free_disk(settings.state)
     reasons = machine.satisfies(host, check.requires, free_disk_bytes=free)
-    models = [spec.name for spec in (check.model, check.draft_model) if spec is not None]
+    models = [spec.name for spec in check.models]
     return {
         "id": check.id,
         "title": check.title,
@@ -133,7 +133,7 @@ def _show(check: Check, facts: Mapping[str, Any]) -> None:
 
 def _rows(check: Check, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     models = []
-    for spec in (check.model, check.draft_model):
+    for spec in check.models:
         if spec is not None:
             origin = f"{spec.repository}@{spec.revision}" if spec.repository else spec.kind
             free = ", not pinned: its weights may change" if spec.name in facts["unpinned_models"] else ""

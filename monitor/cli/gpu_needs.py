@@ -11,7 +11,7 @@ from monitor.cli import output
 from monitor.cli.findings import Finding, State
 
 if TYPE_CHECKING:
-    from monitor.domain import Check, Host, ModelSpec
+    from monitor.domain import Check, Host
     from monitor.settings import Settings
 
 NEEDS = "for the GPU checks"
@@ -61,7 +61,7 @@ def needed(settings: Settings, host: Host, checks: Iterable[Check]) -> Iterator[
         older = ", ".join(f"{DRIVERS[cuda]} for CUDA {cuda}" for cuda in sorted(DRIVERS)[:-1])
         yield Finding(NEEDS, "driver", State.NOTE, f"{text} ({older}); no CUDA toolkit: engines bring theirs")
     free = hosts.free_disk(settings.state)
-    models = {spec.name: spec for check in wanted for spec in _models(check)}
+    models = {spec.name: spec for check in wanted for spec in check.models}
     weights = sum({_pair(check): check.requires.disk_bytes for check in wanted}.values())
     room = weights + _ENVIRONMENT_BYTES
     yield Finding(
@@ -118,11 +118,5 @@ def _containers() -> Finding:
     return Finding(NEEDS, "containers", State.NOTE, text)
 
 
-def _models(check: Check) -> Iterator[ModelSpec]:
-    yield check.model
-    if check.draft_model is not None:
-        yield check.draft_model
-
-
 def _pair(check: Check) -> tuple[str, ...]:
-    return tuple(spec.name for spec in _models(check))
+    return tuple(spec.name for spec in check.models)

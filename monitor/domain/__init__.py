@@ -14,7 +14,18 @@ from monitor.domain.attached import (
     measures,
 )
 from monitor.domain.bisections import Answer, Bisection, BisectionState, Visit
-from monitor.domain.checks import Arm, Check, Expectation, ModelSpec, Prompt, Requirements, Tier, Workload
+from monitor.domain.checks import (
+    JUDGED_ARMS,
+    Arm,
+    BesideArm,
+    Check,
+    Expectation,
+    ModelSpec,
+    Prompt,
+    Requirements,
+    Tier,
+    Workload,
+)
 from monitor.domain.incidents import (
     LIVE_STATES,
     Action,
@@ -58,6 +69,7 @@ from monitor.domain.verdicts import (
 __all__ = [
     "ATTACHED_CHANNEL",
     "ATTACHED_ENGINES",
+    "JUDGED_ARMS",
     "LIVE_STATES",
     "SERVED",
     "Action",
@@ -68,6 +80,7 @@ __all__ = [
     "Artifact",
     "Attribution",
     "Basis",
+    "BesideArm",
     "BestDraftLength",
     "Bisection",
     "BisectionState",

@@ -12,6 +12,12 @@ class Arm(StrEnum):
 
     BASELINE = "baseline"
     MTP = "mtp"
+    DRAFT_MODEL = "draft_model"
+    NGRAM = "ngram"
+
+
+JUDGED_ARMS = (Arm.BASELINE, Arm.MTP)
+"""What every check has and verdicts rest on; the others are measured beside them, where a check has them."""
 
 
 class Tier(StrEnum):
@@ -60,6 +66,17 @@ class ModelSpec:
     """Huggingface: files wanted from the repository; empty means all. Path: the one file or folder."""
     sha256: dict[str, str] = field(default_factory=dict)
     """File name → expected sha256, where the check pins it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BesideArm:
+    """An arm of ordinary speculation, to see MTP beside what it replaces. It decides nothing."""
+
+    draft_length: int
+    serve: dict[str, Any] = field(default_factory=dict)
+    """Engine settings added in this arm."""
+    model: ModelSpec | None = None
+    """The draft model of the arm `draft_model`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,3 +140,10 @@ class Check:
     """Weights that one decode step of the baseline reads at least: its roofline. Not part of the digest."""
     judging: dict[str, Any] = field(default_factory=dict)
     """Overrides of the judging policy. Not part of the digest."""
+    beside: dict[Arm, BesideArm] = field(default_factory=dict)
+
+    @property
+    def models(self) -> tuple[ModelSpec, ...]:
+        """Every model the check needs the weights of, the one that is measured first."""
+        own = (self.model, self.draft_model, *(arm.model for arm in self.beside.values()))
+        return tuple(spec for spec in own if spec is not None)

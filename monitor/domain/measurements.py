@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from monitor.domain.checks import Arm
+from monitor.domain.checks import JUDGED_ARMS, Arm
 
 
 class Role(StrEnum):
@@ -96,3 +96,12 @@ class SampleSet:
     header: Header
     sessions: tuple[Session, ...]
     samples: tuple[Sample, ...]
+
+    @property
+    def judged(self) -> SampleSet:
+        """The same without the arms that are only measured beside the judged ones."""
+        return SampleSet(
+            self.header,
+            tuple(session for session in self.sessions if session.arm in JUDGED_ARMS),
+            tuple(sample for sample in self.samples if sample.arm in JUDGED_ARMS),
+        )

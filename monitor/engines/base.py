@@ -68,8 +68,17 @@ class Setup:
     @property
     def serve(self) -> dict[str, Any]:
         """Return the check's engine settings for this arm."""
-        added = self.check.serve_mtp if self.arm is Arm.MTP else {}
+        beside = self.check.beside.get(self.arm)
+        added = self.check.serve_mtp if self.arm is Arm.MTP else beside.serve if beside else {}
         return {**self.check.serve, **added}
+
+    @property
+    def draft_length(self) -> int:
+        """Return how many tokens are drafted in a step, at most; 0 in the baseline."""
+        if self.arm is Arm.BASELINE:
+            return 0
+        beside = self.check.beside.get(self.arm)
+        return beside.draft_length if beside else self.check.draft_length
 
     @property
     def python(self) -> Path:

@@ -8,6 +8,7 @@ Settings of a check (`serve`, and `serve_mtp` for the mtp arm):
 - `flash_attention` (`on`, `off`, `auto`), `cache_type_k`, `cache_type_v`;
 - `flags`: further arguments of `llama-server`, as they are; they win over everything above;
 - `draft_min`, `draft_p_min`: least draft length and probability;
+- `ngram_size`, in the arm `ngram`: tokens that must repeat before what followed them is drafted;
 - `environment`: variables for the process.
 
 Every build is told all of it, defaults included, because defaults have moved silently between builds (about
@@ -48,8 +49,11 @@ _SETTINGS = {
     "flags",
     "draft_min",
     "draft_p_min",
+    "ngram_size",
     "environment",
 }
+_SPECULATION = {Arm.MTP: "draft-mtp", Arm.DRAFT_MODEL: "draft-simple", Arm.NGRAM: "ngram-simple"}
+_NGRAM_SIZE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,7 @@ class LlamaServerEngine:
 def _pins(setup: Setup, settings: dict[str, Any]) -> Iterator[_Pin]:
     """Yield what the server is given, without what the check's own `flags` say."""
     own = _options_in(text_settings(settings, "flags"))
-    for pin in (*_serving(setup, settings), *(_speculation(setup, settings) if setup.arm is Arm.MTP else ())):
+    for pin in (*_serving(setup, settings), *_speculation(setup, settings)):
         if not own & _spellings(pin.name):
             yield pin
 
@@ -142,9 +146,17 @@ def _serving(setup: Setup, settings: dict[str, Any]) -> Iterator[_Pin]:
 
 
 def _speculation(setup: Setup, settings: dict[str, Any]) -> Iterator[_Pin]:
+    if setup.arm is Arm.BASELINE:
+        return
     # `--spec-draft-n-max` without `--spec-type` serves without speculation and says nothing.
-    yield _Pin("--spec-type", "draft-mtp", required=True)
-    yield _Pin("--spec-draft-n-max", str(setup.check.draft_length), required=True)
+    yield _Pin("--spec-type", _SPECULATION[setup.arm], required=True)
+    if setup.arm is Arm.NGRAM:
+        size = settings.get("ngram_size", _NGRAM_SIZE)
+        yield _Pin("--spec-ngram-simple-size-n", str(size), required=True)
+        yield _Pin("--spec-ngram-simple-size-m", str(setup.draft_length), required=True)
+        yield _Pin("--spec-ngram-simple-min-hits", "1")
+        return
+    yield _Pin("--spec-draft-n-max", str(setup.draft_length), required=True)
     yield _Pin("--spec-draft-n-min", str(settings.get("draft_min", 0)), required=True)
     yield _Pin("--spec-draft-p-min", str(settings.get("draft_p_min", 0.0)), required=True)
     if setup.draft_model is not None:

@@ -60,10 +60,11 @@ class VllmEngine:
         argv = [*_server(setup), "--model", str(setup.model), "--served-model-name", SERVED_NAME]
         argv += ["--host", "127.0.0.1", "--port", str(setup.port)]
         argv += ["--max-model-len", str(settings["context"]), *text_settings(settings, "flags")]
-        if setup.arm is Arm.MTP:
+        if setup.arm is not Arm.BASELINE:
             speculative: dict[str, Any] = {
-                "method": settings.get("method", "mtp"),
-                "num_speculative_tokens": setup.check.draft_length,
+                # The arms are called as vLLM calls its methods.
+                "method": settings.get("method", setup.arm.value),
+                "num_speculative_tokens": setup.draft_length,
                 **dict(settings.get("speculative_config", {})),
             }
             if setup.draft_model is not None:

@@ -6,6 +6,7 @@ Settings of a check (`serve`, and `serve_mtp` for the mtp arm):
 - `threads`: of the CPU, for prompt and decoding alike (required, for the same reason);
 - `batch`, `ubatch`: logical and physical batch size; `gpu_layers`;
 - `draft_min`, `draft_p_min`: least draft length and probability;
+- `ngram_size`, in the arm `ngram`: tokens that must repeat before what followed them is drafted;
 - `environment`: variables for the process.
 
 Every build is told all of it, defaults included, because defaults have moved silently between builds (about
@@ -40,9 +41,11 @@ _SETTINGS = {
     "gpu_layers",
     "draft_min",
     "draft_p_min",
+    "ngram_size",
     "environment",
 }
-_MTP = ("common_speculative_type", "COMMON_SPECULATIVE_TYPE_DRAFT_MTP")
+_MTP, _DRAFT, _NGRAM = "DRAFT_MTP", "DRAFT_SIMPLE", "NGRAM_SIMPLE"
+_NGRAM_SIZE = 3
 
 
 class XllamacppEngine:
@@ -131,23 +134,44 @@ def _parameters(setup: Setup, settings: Mapping[str, Any]) -> list[dict[str, Any
         }
         for places, value, required in plain
     ]
-    if setup.arm is Arm.MTP:
+    if setup.arm is Arm.NGRAM:
+        parameters += _ngrams(setup, settings)
+    elif setup.arm is not Arm.BASELINE:
         parameters += _speculation(setup, settings, threads)
     return parameters
+
+
+def _type(name: str) -> dict[str, Any]:
+    choice = ("common_speculative_type", f"COMMON_SPECULATIVE_TYPE_{name}")
+    return {"places": ["speculative.types"], "value": None, "choice": choice, "required": True}
+
+
+def _ngrams(setup: Setup, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Look the last tokens up in what was said before, and draft what followed them there."""
+    place = "speculative.ngram_simple"
+    return [
+        _type(_NGRAM),
+        {"places": [f"{place}.size_n"], "value": settings.get("ngram_size", _NGRAM_SIZE), "required": True},
+        {"places": [f"{place}.size_m"], "value": setup.draft_length, "required": True},
+        {"places": [f"{place}.min_hits"], "value": 1, "required": False},
+        {"places": ["speculative.draft.n_max"], "value": setup.draft_length, "required": False},
+        {"places": ["speculative.draft.n_min"], "value": 0, "required": False},
+    ]
 
 
 def _speculation(setup: Setup, settings: Mapping[str, Any], threads: Any) -> list[dict[str, Any]]:
     draft = "speculative.draft"
     parameters: list[dict[str, Any]] = [
-        {"places": ["speculative.types"], "value": None, "choice": _MTP, "required": True},
-        {"places": [f"{draft}.n_max"], "value": setup.check.draft_length, "required": True},
+        _type(_MTP if setup.arm is Arm.MTP else _DRAFT),
+        {"places": [f"{draft}.n_max"], "value": setup.draft_length, "required": True},
         {"places": [f"{draft}.n_min"], "value": settings.get("draft_min", 0), "required": True},
         {"places": [f"{draft}.p_min"], "value": settings.get("draft_p_min", 0.0), "required": True},
         {"places": [f"{draft}.cpuparams.n_threads"], "value": threads, "required": False},
         {"places": [f"{draft}.cpuparams_batch.n_threads"], "value": threads, "required": False},
-        # Known from b11549 on; there the head is not loaded without it.
-        {"places": ["load_mtp"], "value": True, "required": False},
     ]
+    if setup.arm is Arm.MTP:
+        # Known from b11549 on; there the head is not loaded without it.
+        parameters.append({"places": ["load_mtp"], "value": True, "required": False})
     if setup.draft_model is not None:
         path = str(setup.draft_model)
         parameters.append({"places": [f"{draft}.mparams.path"], "value": path, "required": True})

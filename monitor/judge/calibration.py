@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from monitor.domain import Arm, Metric, SampleSet, Verdict
+from monitor.domain import JUDGED_ARMS, Arm, Metric, SampleSet, Verdict
 from monitor.errors import SampleFileError
 from monitor.judge import counts, looks, statistics
 from monitor.judge.metrics import (
@@ -114,13 +114,16 @@ def calibrate(measurements: Sequence[SampleSet], policy: JudgingPolicy) -> Calib
         SampleFileError: when fewer than two are given, or not all are of one artifact, check and host.
 
     """
+    measurements = [measurement.judged for measurement in measurements]
     _same_artifact(measurements)
     tables = [tabulate(m, policy.min_rate_tokens, busy_limit=policy.busy_limit) for m in measurements]
     prompts = comparable_prompts(tables)
     judged, alarms = _own_alarms(measurements, policy)
     first = measurements[0].header
     tokens_repeat = all(
-        counts.token_equal(tables[0], table, arm, prompts) == prompts for table in tables for arm in Arm
+        counts.token_equal(tables[0], table, arm, prompts) == prompts
+        for table in tables
+        for arm in JUDGED_ARMS
     )
     return Calibration(
         check_digest=first.check_digest,

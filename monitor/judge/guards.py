@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
-from monitor.domain import Arm, Guard, Header, Sample, SampleSet, Session, Verdict
+from monitor.domain import JUDGED_ARMS, Arm, Guard, Header, Sample, SampleSet, Session, Verdict
 from monitor.judge import counts
 from monitor.judge.metrics import (
     Cell,
@@ -60,7 +60,7 @@ def check_pair(reference: Side, candidate: Side, policy: JudgingPolicy) -> list[
         _same_prompts(reference.table, candidate.table),
         _prompt_tokens(reference.table, candidate.table),
         _stops(reference.table, candidate.table),
-        *(_divergence(reference.table, candidate.table, arm, policy) for arm in Arm),
+        *(_divergence(reference.table, candidate.table, arm, policy) for arm in JUDGED_ARMS),
         _configuration(reference.samples, candidate.samples),
     ]
 
@@ -78,11 +78,11 @@ def _guard(name: str, found: Iterable[str], fine: str, outcome: Verdict | None =
 
 def _sessions(side: Side) -> Guard:
     table = side.table
-    found = [f"the {side.name} has no complete {arm} session" for arm in Arm if not table.of(arm)]
+    found = [f"the {side.name} has no complete {arm} session" for arm in JUDGED_ARMS if not table.of(arm)]
     if found:
         return _guard(f"sessions of the {side.name}", found, "")
     dropped = [f"session {number} lacks prompts and was left out" for number in table.dropped]
-    fine = ", ".join(f"{len(table.of(arm))} {arm}" for arm in Arm)
+    fine = ", ".join(f"{len(table.of(arm))} {arm}" for arm in JUDGED_ARMS)
     return _guard(f"sessions of the {side.name}", dropped, f"{fine}, all complete", outcome=None)
 
 
@@ -214,7 +214,7 @@ def _engine_counters(side: Side) -> Guard:
 
 def _server_rates(side: Side, policy: JudgingPolicy) -> Guard:
     found, worst = [], 0.0
-    for arm in Arm:
+    for arm in JUDGED_ARMS:
         gaps = [
             abs(math.log(tokens_after_first(sample) / sample.decode_s / sample.server_decode_tps))
             for sample in side.samples.samples
@@ -267,7 +267,7 @@ def _short(value: object) -> str:
 
 def _same_prompts(old: Table, new: Table) -> Guard:
     found, informs = [], []
-    for arm in Arm:
+    for arm in JUDGED_ARMS:
         before, after = old.prompts(arm), new.prompts(arm)
         if not before or not after or before == after:
             continue
@@ -294,7 +294,7 @@ def _shared(old: Table, new: Table, arm: Arm) -> dict[PromptKey, tuple[list[Cell
 
 def _prompt_tokens(old: Table, new: Table) -> Guard:
     found = []
-    for arm in Arm:
+    for arm in JUDGED_ARMS:
         for key, (before, after) in _shared(old, new, arm).items():
             seen = {cell.prompt_tokens for cell in (*before, *after)} - {None}
             if len(seen) > 1:
@@ -306,7 +306,7 @@ def _prompt_tokens(old: Table, new: Table) -> Guard:
 
 def _stops(old: Table, new: Table) -> Guard:
     found = []
-    for arm in Arm:
+    for arm in JUDGED_ARMS:
         equal = counts.token_equal(old, new, arm, old.prompts(arm) & new.prompts(arm))
         for key, (before, after) in _shared(old, new, arm).items():
             seen = {cell.stops for cell in (*before, *after) if None not in cell.stops}
@@ -347,7 +347,7 @@ def _divergence(old: Table, new: Table, arm: Arm, policy: JudgingPolicy) -> Guar
 def _configuration(old: SampleSet, new: SampleSet) -> Guard:
     """Inform about what the servers said of themselves differently; a release may rename or add facts."""
     found = []
-    for arm in Arm:
+    for arm in JUDGED_ARMS:
         before, after = _facts(old, arm), _facts(new, arm)
         found += [
             f"{arm} {fact}: {_short(before[fact])} → {_short(after[fact])}"

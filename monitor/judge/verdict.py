@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from monitor.domain import (
-    Arm,
+    JUDGED_ARMS,
     ArmSummary,
     Attribution,
     Effect,
@@ -83,6 +83,9 @@ def judge(
     """
     if policy is None:
         policy = JudgingPolicy().with_overrides(candidate.header.judging)
+    candidate = candidate.judged
+    reference = reference.judged if reference is not None else None
+    confirm = (confirm[0].judged, confirm[1].judged) if confirm is not None else None
     _same_check([candidate, *(() if reference is None else (reference,)), *(confirm or ())])
     if reference is None:
         return _first(candidate, policy)
@@ -182,7 +185,7 @@ def _look(comparison: Comparison, rows: Iterable[effects.Row], *, confirms: bool
     blocks = len({session.block for session in comparison.candidate.sessions})
     if confirms:
         return looks.confirming(comparison.policy, blocks=blocks)
-    stored = min(len(comparison.reference.of(arm)) for arm in Arm)
+    stored = min(len(comparison.reference.of(arm)) for arm in JUDGED_ARMS)
     noisy = sum(row.is_noisy_gate for row in rows)
     turns = comparison.design is Design.ALTERNATING
     return looks.screening(
@@ -345,7 +348,7 @@ def _judgement(
 def _sessions(reference: SampleSet | None, candidate: SampleSet, *, prefix: str = "") -> dict[str, int]:
     counted = {}
     for name, samples in (("reference", reference), ("candidate", candidate)):
-        for arm in Arm:
+        for arm in JUDGED_ARMS:
             if samples is not None:
                 counted[f"{prefix}{name}_{arm}"] = len({s.session for s in samples.samples if s.arm is arm})
     return counted

@@ -18,7 +18,7 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 from monitor.bench import probe
-from monitor.domain import ATTACHED_ENGINES, Arm, Artifact, Check, Environment, Fingerprint
+from monitor.domain import ATTACHED_ENGINES, JUDGED_ARMS, Artifact, Check, Environment, Fingerprint
 from monitor.engines.base import Dialect, Served
 from monitor.engines.endpoint import EndpointEngine, address_of, dialect_of
 from monitor.environments import attached as environments
@@ -104,7 +104,7 @@ def served(checks: Iterable[Check]) -> dict[str, Served]:
     try:
         for check in checks:
             if check.engine == EndpointEngine.name:
-                asked |= {address_of(check, arm): dialect_of(check) for arm in Arm}
+                asked |= {address_of(check, arm): dialect_of(check) for arm in JUDGED_ARMS}
     except ConfigurationError as error:
         # One wrong check must not look like a fault of the program, and stops this source alone.
         raise SourceError(error.what, advice=error.advice, permanent=True) from error

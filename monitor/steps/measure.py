@@ -21,6 +21,7 @@ from monitor.bench.session import measure_session
 from monitor.bench.spool import Spool
 from monitor.checks.loader import select_prompts
 from monitor.domain import (
+    JUDGED_ARMS,
     Arm,
     Check,
     Environment,
@@ -47,6 +48,7 @@ from monitor.store.queries.runs import Run
 TURN_NUMBERS = {Role.CONFIRM: 1000, Role.DRIFT: 2000}
 """Where the session numbers of a role begin: numbers are unique over all roles of a subject."""
 _SESSION_TRIES = 2
+_BESIDE_BLOCKS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +138,14 @@ class Bench:
             return sessions.load(db, self.run.id, subject, role)
 
 
-def screen_slots(blocks: int) -> Iterator[Slot]:
-    """Yield the sessions of a screening, block by block."""
-    arms = (Arm.BASELINE, Arm.MTP)
+def screen_slots(blocks: int, beside: Iterable[Arm] = ()) -> Iterator[Slot]:
+    """Yield the sessions of a screening, block by block; arms beside the judged ones in two blocks only."""
+    beside = tuple(beside)
+    width = len(JUDGED_ARMS) + len(beside)
     for block in range(blocks):
-        for order, arm in enumerate(arms if block % 2 == 0 else arms[::-1]):
-            yield Slot(2 * block + order, arm, block, order, Role.SCREEN, Subject.CANDIDATE)
+        judged = JUDGED_ARMS if block % 2 == 0 else JUDGED_ARMS[::-1]
+        for order, arm in enumerate((*judged, *(beside if block < _BESIDE_BLOCKS else ()))):
+            yield Slot(width * block + order, arm, block, order, Role.SCREEN, Subject.CANDIDATE)
 
 
 def confirm_slots(blocks: int, role: Role = Role.CONFIRM, old: Subject = Subject.REFERENCE) -> Iterator[Slot]:
@@ -176,11 +180,20 @@ def measure(
     by_subject = {build.subject: build for build in builds}
     done = {session.session for build in builds for session in _recovered(bench, build, slots)}
     blocks = 0
+    given_up: set[Arm] = set()
     for _, group in groupby(slots, key=lambda slot: slot.block):
         for slot in group:
-            if slot.number in done:
+            if slot.number in done or slot.arm in given_up:
                 continue
-            measure_slot(bench, slot, by_subject[slot.subject], len(done), len(slots))
+            try:
+                measure_slot(bench, slot, by_subject[slot.subject], len(done), len(slots))
+            except EngineError as error:
+                if slot.arm in JUDGED_ARMS:
+                    raise
+                # What is only measured beside MTP does not break a release.
+                given_up.add(slot.arm)
+                bench.station.progress.stage(f"the arm {slot.arm} is left out: {error.what}")
+                continue
             done.add(slot.number)
         blocks += 1
         if decided(blocks):
@@ -229,7 +242,7 @@ def _measure_into(spool: Spool, bench: Bench, slot: Slot, build: Build) -> tuple
                     engine=engine_for(bench.check.engine),
                     environment=build.environment,
                     model=bench.weights.model,
-                    draft_model=bench.weights.draft_model,
+                    draft_model=bench.weights.draft_for(slot.arm),
                     arm=slot.arm,
                     number=slot.number,
                     block=slot.block,

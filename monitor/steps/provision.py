@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from monitor.checks import models
@@ -23,6 +24,12 @@ class Weights:
     draft_model: Path | None
     sha256: str
     """Of the model; with a draft model, both joined by `+`. Of a model that is only served, of its names."""
+    beside: Mapping[Arm, Path] = field(default_factory=dict)
+    """Draft models of the arms measured beside."""
+
+    def draft_for(self, arm: Arm) -> Path | None:
+        """Return the draft model or head that an arm is served with."""
+        return self.draft_model if arm is Arm.MTP else self.beside.get(arm)
 
 
 def provision(station: Station, artifact: Artifact) -> Environment:
@@ -98,10 +105,13 @@ def weights(station: Station, check: Check) -> Weights:
         name, sha256 = attached.served_model(check)
         return Weights(name, None, sha256)
     model = _verified(station, check.model)
+    beside = {
+        arm: _verified(station, own.model).path for arm, own in check.beside.items() if own.model is not None
+    }
     if check.draft_model is None:
-        return Weights(model.path, None, model.sha256)
+        return Weights(model.path, None, model.sha256, beside)
     draft = _verified(station, check.draft_model)
-    return Weights(model.path, draft.path, f"{model.sha256}+{draft.sha256}")
+    return Weights(model.path, draft.path, f"{model.sha256}+{draft.sha256}", beside)
 
 
 def _verified(station: Station, spec: ModelSpec) -> models.VerifiedModel:

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from monitor.domain import Arm, SampleSet, Session
+from monitor.domain import JUDGED_ARMS, Arm, SampleSet, Session
 from monitor.views import numbers, svg, words
 from monitor.views.charts import WIDTH
 from monitor.views.scales import Linear, padded
@@ -63,7 +63,7 @@ def gpu_section(
         for session in samples.sessions:
             if session.gpu:
                 rows.append(_row(subject, session, tokens.get(session.session, 0)))
-                if subject == "candidate":
+                if subject == "candidate" and session.arm in JUDGED_ARMS:
                     last[session.arm] = session
     if not rows:
         return None

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from monitor.domain import ArmSummary, Channel, Effect, Guard, Judgement, Metric, Verdict
+from monitor.domain import Arm, ArmSummary, Channel, Effect, Guard, Judgement, Metric, Verdict
+from monitor.judge.beside import ArmFigures, arms_side_by_side
 from monitor.judge.metrics import OVERALL
 from monitor.judge.policy import JudgingPolicy
 from monitor.views import charts, numbers, words
@@ -90,6 +91,9 @@ class RunSection:
     positions: Markup | None
     session_chart: Markup | None
     gpu: GpuSection | None
+    beside: tuple[ArmFigures, ...]
+    """MTP beside other ways of speculation; empty where no other was measured."""
+    beside_missing: tuple[Arm, ...]
     points: tuple[SessionPoint, ...]
     tripped: tuple[Guard, ...]
     broken: bool
@@ -129,6 +133,7 @@ def run_section(view: RunView) -> RunSection:
         if view.confirm_reference and view.confirm_candidate
         else (view.reference_samples, view.candidate_samples)
     )
+    beside = arms_side_by_side(view.candidate_samples, limits) if view.candidate_samples else ()
     return RunSection(
         view=view,
         anchor=anchor,
@@ -166,6 +171,10 @@ def run_section(view: RunView) -> RunSection:
         positions=_positions(f"{anchor}-positions", summaries),
         session_chart=session_chart(f"{anchor}-sessions", points),
         gpu=_gpu(f"{anchor}-gpu", view),
+        beside=beside,
+        beside_missing=tuple(arm for arm in view.check.beside if arm not in {one.arm for one in beside})
+        if view.candidate_samples
+        else (),
         points=tuple(points),
         tripped=tuple(guard for guard in judgement.guards if guard.tripped) if judgement else (),
         broken=any(guard.tripped and guard.outcome for guard in judgement.guards) if judgement else False,

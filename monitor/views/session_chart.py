@@ -48,7 +48,7 @@ def session_points(sets: Iterable[tuple[str, SampleSet | None]], min_rate_tokens
     for place, (subject, sample_set) in enumerate(sets):
         if sample_set is None:
             continue
-        table = metrics.tabulate(sample_set, min_rate_tokens)
+        table = metrics.tabulate(sample_set.judged, min_rate_tokens)
         prompts = metrics.comparable_prompts([table])
         if not prompts:
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from monitor.domain import Arm, Channel, Effect, Look, Metric, Signature, Verdict
+from monitor.domain import JUDGED_ARMS, Arm, Channel, Effect, Look, Metric, Signature, Verdict
 from monitor.views import numbers
 
 
@@ -103,7 +103,12 @@ FACTORS: tuple[tuple[str, str, str], ...] = (
 )
 """Field of an attribution, its title, and how to read its sign."""
 
-ARMS: dict[Arm, str] = {Arm.BASELINE: "without MTP", Arm.MTP: "with MTP"}
+ARMS: dict[Arm, str] = {
+    Arm.BASELINE: "without MTP",
+    Arm.MTP: "with MTP",
+    Arm.DRAFT_MODEL: "with a draft model",
+    Arm.NGRAM: "with n-grams",
+}
 
 PLANTED = (
     "A stand-in release made by this monitor to show what a regression looks like; not a real release. "
@@ -268,7 +273,7 @@ def sessions_in_words(sessions: Mapping[str, int]) -> str:
     """Return the sessions behind a verdict: `reference 4 + 4, candidate 4 + 4 (without + with MTP)`."""
     parts = []
     for subject in ("reference", "candidate", "confirm_reference", "confirm_candidate"):
-        baseline, mtp = (sessions.get(f"{subject}_{arm}", 0) for arm in Arm)
+        baseline, mtp = (sessions.get(f"{subject}_{arm}", 0) for arm in JUDGED_ARMS)
         if baseline or mtp:
             parts.append(f"{subject.replace('confirm_', 'confirming ')} {baseline} + {mtp}")
     return f"{', '.join(parts)} (without + with MTP)" if parts else ""
