@@ -1,4 +1,4 @@
-"""A run of a check with another arm beside the judged ones, and one of a release that does not run with it."""
+"""A run of a check with another arm beside the judged ones, and of a release that does not run with it."""
 
 from __future__ import annotations
 
