@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from monitor.checks import models
-from monitor.domain import SERVED, Arm, Artifact, Check, Environment, ModelSpec, is_attached
+from monitor.domain import JUDGED_ARMS, SERVED, Arm, Artifact, Check, Environment, ModelSpec, is_attached
 from monitor.engines import engine_for
 from monitor.engines.base import PartialEngine
 from monitor.errors import ArmMissingError, UnknownNameError
@@ -80,7 +80,7 @@ def require_arms(check: Check, environment: Environment) -> None:
     engine = engine_for(check.engine)
     if not isinstance(engine, PartialEngine):
         return
-    for arm in (Arm.BASELINE, Arm.MTP):
+    for arm in JUDGED_ARMS:
         reason = engine.lacks(environment, arm)
         if reason is not None:
             raise ArmMissingError(

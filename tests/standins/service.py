@@ -216,6 +216,7 @@ class World:
             Http() as http,
             mock.patch("monitor.steps.measure.measure_session", self.measure),
             mock.patch("monitor.steps.measure.engine_for"),
+            mock.patch("monitor.steps.provision.engine_for", return_value=object()),
             mock.patch("monitor.pipeline.weights", return_value=Weights(self.folder, None, "e" * 64)),
             mock.patch("monitor.proc.sweep_strays"),
         ):
