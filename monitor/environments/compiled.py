@@ -114,6 +114,8 @@ class SourceCompiler:
                 self._make(order, chain, work, building)
                 self._folder.publish(name)
             except OSError as error:
+                # What was compiled so far may be what fills the disk.
+                shutil.rmtree(work, ignore_errors=True)
                 raise disk_error(error, work) from error
             except ProvisionError as error:
                 # Whatever words it failed with: on a full disk that is not the release's fault.

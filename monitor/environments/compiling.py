@@ -22,6 +22,9 @@ _STEP = re.compile(r"^\[(\d+)/(\d+)\]", re.MULTILINE)
 # In the words of gcc, clang, ld, nvcc, cmake and ninja.
 _ERROR = re.compile(r"\berror\b|CMake Error|undefined reference", re.IGNORECASE)
 _NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded")
+_NO_TOOLKIT = re.compile(
+    r"CUDA::\w+\s+but the target was not found|Could NOT find CUDAToolkit|CUDA Toolkit not found"
+)
 _NO_MEMORY = re.compile(r"Killed signal terminated program|virtual memory exhausted|Cannot allocate memory")
 
 
@@ -37,7 +40,7 @@ def run(
 
     Raises:
         ProvisionError: it fails, with what the compiler said.
-        OSError: no room (ENOSPC). HostError: no memory, or no end in sight.
+        OSError: no room (ENOSPC). HostError: no memory, no whole CUDA toolkit, or no end in sight.
 
     """
     scratch = folder / "scratch"
@@ -75,6 +78,12 @@ def _failure(what: str, ending: str, log: Path) -> MonitorError | OSError:
             permanent=False,
         )
     words = "\n".join(_telling(said.splitlines()))
+    if _NO_TOOLKIT.search(said):
+        return HostError(
+            f"The CUDA toolkit of this machine is not complete enough to compile {what}.\n{words}",
+            kept="every complete environment",
+            advice="install the whole toolkit (with cuBLAS), or set `build.cuda = false`",
+        )
     return ProvisionError(
         f"{what} does not compile here ({ending}).\n{words}",
         kept="every complete environment",

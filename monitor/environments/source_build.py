@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from monitor.environments.base import Order
 from monitor.environments.compiled import SourceCompiler
 from monitor.environments.compiling import COMPILE_S
 from monitor.environments.uv import Wanted, WheelBuilder
+from monitor.errors import ProvisionError
+from monitor.proc import one_line
 
 
 class SourceBuilder:
@@ -46,7 +49,7 @@ class SourceBuilder:
             compiled.sha256,
             further=compiled.facts.example_requires,
         )
-        environment = self._wheels.install(order, wanted)
+        environment = self._installed(order, wanted)
         server = _server_in(order.folder)
         programs.build_of(programs.link(order.folder, server))
         facts = {"seconds": compiled.facts.seconds, "build": str(compiled.facts.build)}
@@ -57,6 +60,17 @@ class SourceBuilder:
         ]
         build = Package(BUILD_PACKAGE, str(compiled.facts.build))
         return replace(environment, packages=(*packages, build, *compiled.facts.packages))
+
+    def _installed(self, order: Order, wanted: Wanted) -> Environment:
+        try:
+            return self._wheels.install(order, wanted)
+        except ProvisionError as error:
+            if not wanted.further:
+                raise
+            # An example that cannot be had does not make the release one that does not install.
+            order.tell(f"once more without what its example server asks for: {one_line(error.what)}")
+            shutil.rmtree(order.folder, ignore_errors=True)
+            return self._wheels.install(order, replace(wanted, further=()))
 
 
 def _server_in(folder: Path) -> Path:

@@ -26,8 +26,8 @@ from monitor.settings_tables import BuildSettings, SourceSettings, UvSettings
 _ASK_S = 60.0
 _INSTALL_S = 900.0
 _MAX_BYTES = 2**16
-_OLDEST_CMAKE = (3, 18)
-"""Knows `CMAKE_CUDA_ARCHITECTURES`."""
+_OLDEST_CMAKE = (3, 24)
+"""Knows `native` as a CUDA architecture."""
 _CUDA_PLACES = ("/usr/local/cuda/bin/nvcc", "/opt/cuda/bin/nvcc")
 
 _OPTIONS: tuple[str, ...] = (
@@ -101,8 +101,15 @@ class Toolchain:
         return [
             Package("C++ compiler", self.cxx.version),
             *cuda,
-            Package("build options", " ".join(self.options)),
+            # One by one, so that a difference names the option that was changed.
+            *(Package(name, value) for name, value in self._chosen.items()),
         ]
+
+    @property
+    def _chosen(self) -> dict[str, str]:
+        """Name → value of each option; of one that is given twice cmake takes the last."""
+        parts = (option.partition("=") for option in self.options)
+        return {f"cmake {name.partition(':')[0]}": value for name, _, value in parts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +136,6 @@ def look(settings: BuildSettings) -> Toolchain:
         c=_compiler(shutil.which("cc"), "a C compiler (cc)", "install gcc"),
         cxx=_compiler(shutil.which("c++"), "a C++ compiler (c++)", "install g++"),
         cuda=cuda,
-        # Of an option that is given twice cmake takes the last.
         options=(*_OPTIONS, *added, *settings.cmake_options),
         cpu=_cpu(),
     )

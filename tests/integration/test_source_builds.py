@@ -23,6 +23,8 @@ from monitor.errors import ArtifactChangedError, DiskFullError, HostError, Monit
 from monitor.settings_tables import BuildSettings, SourceSettings, UvSettings
 from standins.archives import artifact_at, llama_sdist
 from standins.environments import left_in, running
+from standins.index import IndexServer
+from standins.wheels import wheel
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("cc") and shutil.which("c++")), reason="needs a C++ compiler (apt install g++)"
@@ -71,7 +73,7 @@ def test_a_source_archive_is_compiled_once_and_serves_both_ways(tmp_path: Path) 
     packages = {package.name: package for package in built.packages}
     assert packages["llama_cpp_python"].sha256 == artifact.sha256
     assert packages["llama.cpp build"].version == "b11312-0c1e57098"
-    assert "-DLLAMA_USE_PREBUILT_UI=OFF" in packages["build options"].version
+    assert packages["cmake -DLLAMA_USE_PREBUILT_UI"].version == "OFF"
     assert packages["C++ compiler"].version == said_first("c++")
     assert packages["cmake"].version == said_first("cmake")
     assert any("compiling" in step for step in steps)
@@ -119,7 +121,21 @@ def test_what_does_not_compile_says_what_the_compiler_said_and_the_next_is_not_a
     assert made(tmp_path).provision(published(tmp_path, "0.3.37"), SOURCE).reused is False
 
 
-def test_a_full_disk_or_too_little_memory_is_never_the_release_s_fault(tmp_path: Path) -> None:
+def test_an_example_server_that_cannot_be_had_does_not_make_a_release_fail(tmp_path: Path) -> None:
+    artifact = published(tmp_path, example='"llama-cpp-python",\n#   "nobody-offers-this>=1"')
+    steps: list[str] = []
+
+    with IndexServer() as index:
+        index.add("something", *wheel("something", "1.0"))
+        source = SOURCE.model_copy(update={"index_url": index.url})
+        built = made(tmp_path).provision(artifact, source, on_step=steps.append)
+
+    assert said_by(built).startswith("version: 0.5.0-dev")
+    assert any("without what its example server asks for" in step for step in steps)
+    assert any("nobody-offers-this" in step for step in steps)
+
+
+def test_a_full_disk_no_memory_or_half_a_toolkit_is_never_the_release_s_fault(tmp_path: Path) -> None:
     says = 'add_custom_command(OUTPUT fails COMMAND sh -c "echo {} >&2; exit 1" VERBATIM)\n'
     says += "add_custom_target(early DEPENDS fails)\nadd_dependencies(llama early)\n"
     full = "fatal error: error writing to out.o: No space left on device"
@@ -128,6 +144,11 @@ def test_a_full_disk_or_too_little_memory_is_never_the_release_s_fault(tmp_path:
     error = fails(tmp_path, published(tmp_path, "1.1", cmake=says.format(killed)), HostError)
     assert not error.permanent
     assert "build.jobs" in error.advice
+    lacks = (
+        'message(FATAL_ERROR "Target \\"ggml-cuda\\" links to: CUDA::cublas but the target was not found.")\n'
+    )
+    error = fails(tmp_path, published(tmp_path, "1.2", cmake=lacks), HostError)
+    assert "build.cuda" in error.advice
 
 
 def test_a_source_archive_with_another_content_than_listed_is_never_compiled(tmp_path: Path) -> None:

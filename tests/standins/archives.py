@@ -97,14 +97,21 @@ _EXAMPLE = """\
 # /// script
 # requires-python = ">=3.8"
 # dependencies = [
-#   "llama-cpp-python",
+#   {asked},
 # ]
 # ///
 print("serving")
 """
 
 
-def llama_sdist(version: str, *, cmake: str = "", llama: str = _LLAMA, server: str = _SERVER) -> bytes:
+def llama_sdist(
+    version: str,
+    *,
+    cmake: str = "",
+    llama: str = _LLAMA,
+    server: str = _SERVER,
+    example: str = '"llama-cpp-python"',
+) -> bytes:
     """Return a source archive with a llama.cpp that compiles in a moment; `cmake` is appended to its own."""
     top = f"llama_cpp_python-{version}"
     return packed(
@@ -113,7 +120,7 @@ def llama_sdist(version: str, *, cmake: str = "", llama: str = _LLAMA, server: s
             f"{top}/CHANGELOG.md": f"## [{version}]\n\n- feat: update llama.cpp to o/llama.cpp@0c1e57098\n\n"
             "## [0.1]\n\n- feat: update llama.cpp to o/llama.cpp@1111111\n",
             f"{top}/llama_cpp/__init__.py": _PACKAGE,
-            f"{top}/examples/server/server.py": _EXAMPLE,
+            f"{top}/examples/server/server.py": _EXAMPLE.format(asked=example),
             f"{top}/vendor/llama.cpp/CMakeLists.txt": _CMAKE + cmake,
             f"{top}/vendor/llama.cpp/llama.cpp": llama,
             f"{top}/vendor/llama.cpp/server.cpp": server,
