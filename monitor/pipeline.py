@@ -25,31 +25,30 @@ from monitor.domain import (
     Judgement,
     Role,
     RunState,
-    SampleSet,
     Tier,
     Verdict,
     is_attached,
 )
-from monitor.errors import ArtifactChangedError, MonitorError, ProvisionError, UnknownNameError
+from monitor.errors import MonitorError, UnknownNameError
 from monitor.judge.recovery import has_recovered
-from monitor.judge.verdict import judge
 from monitor.steps import calibrate as calibrating
-from monitor.steps import drift, epochs, predecessor
+from monitor.steps import drift, earlier, epochs, predecessor
 from monitor.steps import plan as planning
 from monitor.steps.borrow import borrowed
 from monitor.steps.confirm import Unconfirmable, confirm, confirm_alone, unconfirmed
 from monitor.steps.discover import Poll, discover, is_due, listing, measurable
 from monitor.steps.gpu import make_ready
-from monitor.steps.measure import Bench, Build, measure, screen_slots
+from monitor.steps.measure import Bench, Build
 from monitor.steps.plan import RunRequest, plan_news
 from monitor.steps.provision import provision, require_arms, weights
 from monitor.steps.publish import publish
 from monitor.steps.recover import is_left, recover
+from monitor.steps.screen import screen
 from monitor.steps.states import begin_attempt, end_attempt, ending_as_told, enter, settle_attempt
 from monitor.steps.station import Station
 from monitor.steps.tidy import tidy
 from monitor.store import Subject
-from monitor.store.queries import incidents, judgements, runs, sessions
+from monitor.store.queries import incidents, judgements, runs
 from monitor.store.queries.runs import Run
 
 __all__ = [
@@ -265,7 +264,7 @@ def _carry_out(station: Station, request: RunRequest, job: _Job) -> None:
         settle_attempt(station, job.run, environment, job.reference)
         candidate = Build(Subject.CANDIDATE, environment, bench.header(environment))
 
-        judgement = _screen(bench, candidate, job.reference, whole=request.against == planning.ITSELF)
+        judgement = screen(bench, candidate, job.reference, whole=request.against == planning.ITSELF)
 
         if job.reference is not None and request.confirm and _would_be_told(station, job, judgement):
             judgement = _confirm(bench, candidate, job.reference, judgement)
@@ -296,53 +295,18 @@ def _would_be_told(station: Station, job: _Job, judgement: Judgement) -> bool:
         )
 
 
-def _screen(bench: Bench, candidate: Build, reference: Run | None, *, whole: bool) -> Judgement:
-    """Measure ⇄ judge: block after block, until what gates is decided or the last block is done."""
-    policy = bench.policy()
-    stored = _samples_of(bench.station, reference)
-    found: list[Judgement] = []
-
-    def decided(blocks: int) -> bool:
-        if (
-            stored is None or whole
-        ):  # a reference needs its sessions whatever they say, and so does an A/A run
-            return blocks >= policy.blocks_reference
-        if blocks < policy.blocks_min:
-            return False
-        enter(bench.station, bench.run, RunState.JUDGING)
-        found.append(_judged(bench, stored))
-        if found[-1].verdict is Verdict.REGRESSED or not found[-1].undecided:
-            return True
-        enter(bench.station, bench.run, RunState.MEASURING)
-        return False
-
-    enter(bench.station, bench.run, RunState.MEASURING)
-    most = policy.blocks_reference if stored is None or whole else policy.blocks_max
-    measure(bench, screen_slots(most, bench.check.beside), (candidate,), decided)
-    enter(bench.station, bench.run, RunState.JUDGING)
-    return found[-1] if found else _judged(bench, stored)
-
-
-def _judged(bench: Bench, reference: SampleSet | None) -> Judgement:
-    candidate = bench.stored(Subject.CANDIDATE, Role.SCREEN)
-    if candidate is None:
-        raise RuntimeError("judging begins when sessions are stored")
-    bench.station.progress.stage("judging")
-    return judge(reference, candidate)
-
-
 def _confirm(bench: Bench, candidate: Build, reference: Run, suspicion: Judgement) -> Judgement:
     """Measure the old release again, beside the new one, in its own environment and on all prompts."""
     station = bench.station
     enter(station, bench.run, RunState.CONFIRMING)
-    stored, screened = _samples_of(station, reference), bench.stored(Subject.CANDIDATE, Role.SCREEN)
+    stored, screened = earlier.compared_with(bench, reference), bench.stored(Subject.CANDIDATE, Role.SCREEN)
     if stored is None or screened is None:
         raise RuntimeError("a suspicion rests on stored sessions of both releases")
     if is_attached(candidate.environment.artifact):
         return confirm_alone(bench, candidate, stored, screened)
     full = replace(bench, tier=Tier.FULL)
     try:
-        old = _old_build(full, reference)
+        old = earlier.old_build(full, reference)
         return confirm(full, old, candidate, stored, screened)
     except Unconfirmable as obstacle:
         return unconfirmed(suspicion, str(obstacle))
@@ -357,32 +321,20 @@ def _since_first(bench: Bench, candidate: Build, judgement: Judgement) -> Judgem
         return drift.told(found, found.judgement)
     enter(bench.station, bench.run, RunState.CONFIRMING)
     drift.forget_another(bench, found.first)
-    stored, screened = _samples_of(bench.station, found.first), bench.stored(Subject.CANDIDATE, Role.SCREEN)
+    stored, screened = (
+        earlier.samples_of(bench.station, found.first),
+        bench.stored(Subject.CANDIDATE, Role.SCREEN),
+    )
     if stored is None or screened is None:
         raise RuntimeError("a drift is found in stored sessions of both releases")
     if is_attached(candidate.environment.artifact):
         return drift.told(found, confirm_alone(bench, candidate, stored, screened, Role.DRIFT))
     full = replace(bench, tier=Tier.FULL)
     try:
-        old = _old_build(full, found.first, Subject.FIRST)
+        old = earlier.old_build(full, found.first, Subject.FIRST)
         return drift.told(found, confirm(full, old, candidate, stored, screened, Role.DRIFT))
     except Unconfirmable as obstacle:
         return unconfirmed(found.judgement, str(obstacle))
-
-
-def _old_build(bench: Bench, reference: Run, subject: Subject = Subject.REFERENCE) -> Build:
-    """Return an old release's build, installed again where its environment is gone.
-
-    Raises:
-        Unconfirmable: when the old release cannot be had any more; the new one is not to blame for that.
-
-    """
-    spec = f"{reference.project}=={reference.version}@{reference.artifact_sha256}"
-    try:
-        old = provision(bench.station, planning.resolve(bench.station, spec))
-    except (ProvisionError, ArtifactChangedError) as error:
-        raise Unconfirmable(f"the old release {reference.version} cannot be installed again") from error
-    return Build(subject, old, bench.header(old))
 
 
 def _finish(bench: Bench, judgement: Judgement, since_first: Judgement | None) -> None:
@@ -399,11 +351,3 @@ def _finish(bench: Bench, judgement: Judgement, since_first: Judgement | None) -
         end_attempt(db, station, bench.run, ended)
     # The spool held the sessions until they were safe; now the store has all of them.
     shutil.rmtree(station.settings.spool_dir / f"run-{bench.run.id}", ignore_errors=True)
-
-
-def _samples_of(station: Station, reference: Run | None) -> SampleSet | None:
-    """Return what the reference measured when it was a candidate itself."""
-    if reference is None:
-        return None
-    with station.store.read() as db:
-        return sessions.load(db, reference.id, Subject.CANDIDATE, Role.SCREEN)

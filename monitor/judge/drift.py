@@ -13,7 +13,7 @@ Three things must agree before anybody is told, in this order:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -88,17 +88,35 @@ def creep_of(history: Sequence[Judgement], metric: Metric, policy: JudgingPolicy
     values = [math.log(value) for _, value in known]
     floor = max([policy.floor(metric), *(row.floor for row in _rows(known[-1][0], metric))])
     blamed = {place for place, (judged, _) in enumerate(known) if place and _is_blamed(judged, metric)}
-    # Small steps are what drift is made of, so the smallest that is kept is what an alarm must surely exceed.
-    points = change_points(values, floor=math.log1p(policy.inner_fraction * floor))
-    worse = unexplained(points, blamed, less_is_better=metric in LESS_IS_BETTER)
-    better = [point for point in points if (point.change > 0) != (metric in LESS_IS_BETTER)]
     return Creep(
         metric=metric,
         versions=tuple(judged.candidate.version for judged, _ in known),
         changes=tuple(value - values[0] for value in values),
-        total=sum((point.change for point in (*worse, *better)), start=0.0),
+        total=moved(
+            values,
+            blamed,
+            inner=policy.inner_fraction * floor,
+            less_is_better=metric in LESS_IS_BETTER,
+        ),
         floor=floor,
     )
+
+
+def moved(values: Sequence[float], blamed: Collection[int], *, inner: float, less_is_better: bool) -> float:
+    """Return what the changes of level of a series sum to, without losses that a release was blamed for.
+
+    Args:
+        values: one a release, as logarithms (shape: releases).
+        blamed: places of releases that were found regressed.
+        inner: the inner limit, as a fraction. Smaller steps are merged away: small ones are what drift is
+            made of, so the smallest that is kept is what an alarm must surely exceed.
+        less_is_better: whether a rise is a loss.
+
+    """
+    points = change_points(values, floor=math.log1p(inner))
+    worse = unexplained(points, blamed, less_is_better=less_is_better)
+    better = [point for point in points if (point.change > 0) != less_is_better]
+    return sum((point.change for point in (*worse, *better)), start=0.0)
 
 
 def is_behind(against_reference: Judgement, against_first: Judgement, creeps: Iterable[Creep]) -> list[Creep]:

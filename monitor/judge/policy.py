@@ -10,7 +10,7 @@ from typing import Any
 from monitor.domain import Metric
 from monitor.errors import ConfigurationError
 
-VERSION = "2"
+VERSION = "3"
 
 NOISE_FLOORS = ("policy", "measured")
 
@@ -78,7 +78,7 @@ class JudgingPolicy:
     """Blocks of one session per arm: where the first look is taken, and where looking ends."""
     blocks_reference: int = 6
     """Blocks of a first measurement, which every later release is compared with."""
-    confirm_blocks_max: int = 3
+    confirm_blocks_max: int = 5
     """Blocks of two sessions per release and arm, in the order A B B A."""
 
     def with_overrides(self, overrides: Mapping[str, Any] | None) -> JudgingPolicy:

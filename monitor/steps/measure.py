@@ -124,6 +124,12 @@ class Bench:
             return None
         return roofline(self.station.host.gpu, check.step_bytes)
 
+    @property
+    def takes_turns(self) -> bool:
+        """Say whether days differ so much here that old and new are measured in turns from the start."""
+        known = self._calibration()
+        return bool(known and known.get("alternate"))
+
     def policy(self) -> JudgingPolicy:
         """Return the limits of the check's verdicts."""
         return JudgingPolicy().with_overrides(self.check.judging)
@@ -146,6 +152,26 @@ def screen_slots(blocks: int, beside: Iterable[Arm] = ()) -> Iterator[Slot]:
         judged = JUDGED_ARMS if block % 2 == 0 else JUDGED_ARMS[::-1]
         for order, arm in enumerate((*judged, *(beside if block < _BESIDE_BLOCKS else ()))):
             yield Slot(width * block + order, arm, block, order, Role.SCREEN, Subject.CANDIDATE)
+
+
+def turn_slots(blocks: int, beside: Iterable[Arm] = ()) -> Iterator[Slot]:
+    """Yield the same sessions with the reference's beside them: old, new, new, old in each block.
+
+    The candidate's have the numbers and arms that `screen_slots` gives them. Each arm is measured in the
+    order old, new in every other block and new, old in those between, so that a drift falls on both alike.
+    Arms beside the judged ones are measured of the new release alone.
+    """
+    for block, group in groupby(screen_slots(blocks, beside), key=lambda slot: slot.block):
+        first, second, *others = group
+        turns = (
+            (Subject.REFERENCE, first),
+            (Subject.CANDIDATE, first),
+            (Subject.CANDIDATE, second),
+            (Subject.REFERENCE, second),
+            *((Subject.CANDIDATE, slot) for slot in others),
+        )
+        for order, (subject, slot) in enumerate(turns):
+            yield Slot(slot.number, slot.arm, block, order, Role.SCREEN, subject)
 
 
 def confirm_slots(blocks: int, role: Role = Role.CONFIRM, old: Subject = Subject.REFERENCE) -> Iterator[Slot]:
@@ -178,12 +204,14 @@ def measure(
     """
     slots = tuple(slots)
     by_subject = {build.subject: build for build in builds}
-    done = {session.session for build in builds for session in _recovered(bench, build, slots)}
+    done = {
+        (build.subject, session.session) for build in builds for session in _recovered(bench, build, slots)
+    }
     blocks = 0
     given_up: set[Arm] = set()
     for _, group in groupby(slots, key=lambda slot: slot.block):
         for slot in group:
-            if slot.number in done or slot.arm in given_up:
+            if (slot.subject, slot.number) in done or slot.arm in given_up:
                 continue
             try:
                 measure_slot(bench, slot, by_subject[slot.subject], len(done), len(slots))
@@ -194,7 +222,7 @@ def measure(
                 given_up.add(slot.arm)
                 bench.station.progress.stage(f"the arm {slot.arm} is left out: {error.what}")
                 continue
-            done.add(slot.number)
+            done.add((slot.subject, slot.number))
         blocks += 1
         if decided(blocks):
             break

@@ -76,7 +76,9 @@ def run_view(station: Station, run_id: int) -> RunView:
                 f"There is no run {run_id}.", advice="`mtp-monitor report -o FILE` shows the newest one"
             )
         reference = runs.get(db, run.reference_run_id) if run.reference_run_id else None
-        stored = sessions.load(db, reference.id, Subject.CANDIDATE, Role.SCREEN) if reference else None
+        stored = sessions.load(db, run.id, Subject.REFERENCE, Role.SCREEN)  # measured in turns
+        if stored is None and reference is not None:
+            stored = sessions.load(db, reference.id, Subject.CANDIDATE, Role.SCREEN)
         artifacts: list[Artifact | None] = [
             releases.artifact(db, one.artifact_sha256) if one else None for one in (run, reference)
         ]

@@ -11,6 +11,7 @@ from monitor.domain import Environment, Role, RunState
 from monitor.errors import ArmMissingError, AttachedChangedError, EngineError, MonitorError, ProvisionError
 from monitor.steps.station import Station
 from monitor.steps.tidy import drop_spool
+from monitor.store import Subject
 from monitor.store.queries import releases, runs, sessions
 from monitor.store.queries.runs import Run
 from monitor.store.transitions import ENDED
@@ -92,6 +93,7 @@ def settle_attempt(station: Station, planned: Run, environment: Environment, ref
         if planned.reference_run_id not in (None, reference.id if reference else None):
             # They were measured in turns with another release.
             sessions.discard(db, planned.id, Role.CONFIRM)
+            sessions.discard(db, planned.id, subject=Subject.REFERENCE)
         runs.set_environment(db, planned.id, environment.key)
         runs.set_reference(db, planned.id, reference.id if reference else None)
         runs.set_attempt_environment(db, planned.id, attempt.number, environment.key)

@@ -77,9 +77,11 @@ def count(db: Database, run_id: int) -> int:
     return db.exec(rows.where(StoredSampleSet.run_id == run_id)).one()
 
 
-def discard(db: Database, run_id: int, role: Role | None = None) -> int:
-    """Forget the sessions of a run (of one role), for an attempt that starts again; return their number."""
+def discard(db: Database, run_id: int, role: Role | None = None, subject: Subject | None = None) -> int:
+    """Forget the sessions of a run (of one role or subject), to be measured again; return their number."""
     sets = select(StoredSampleSet.id).where(StoredSampleSet.run_id == run_id)
+    if subject is not None:
+        sets = sets.where(StoredSampleSet.subject == subject.value)
     wanted = select(StoredSession.id).where(col(StoredSession.sample_set_id).in_(sets))
     if role is not None:
         wanted = wanted.where(StoredSession.role == role)

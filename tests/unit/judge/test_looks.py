@@ -87,7 +87,7 @@ def test_a_confirmation_may_err_more_since_it_is_asked_one_question() -> None:
     found = judge(measure(GOOD, blocks=6), measure(slow, start=LATER, seed=3), confirm=confirm)
 
     assert found.look is not None
-    assert (found.look.number, found.look.of, found.look.gating) == (3, 3, 1)
+    assert (found.look.number, found.look.of, found.look.gating) == (3, POLICY.confirm_blocks_max, 1)
     assert found.look.level_regressed < 0.97
 
 
