@@ -36,6 +36,7 @@ def register(app: typer.Typer) -> None:
     group.command("list")(list_)
     group.command("fetch", epilog=output.examples("mtp-monitor models fetch synthetic-qwen35"))(fetch)
     group.command("verify", epilog=output.examples("mtp-monitor models verify"))(verify)
+    group.command("accept", epilog=output.examples("mtp-monitor models accept gemma-4-31b-fp8"))(accept)
     app.add_typer(group, name="models", rich_help_panel=output.SET_UP)
 
 
@@ -148,6 +149,34 @@ def verify(
         output.tell_error(altered)
     if errors:
         raise typer.Exit(output.Code.FAILED)
+
+
+def accept(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Model as `models list` shows it.")],
+    *,
+    as_json: output.JsonFlag = False,
+) -> None:
+    """Take the files that are here as the model's from now on: a new epoch of its checks begins.
+
+    What a model was measured with first is written down; other files later stop its runs until then.
+    """
+    from monitor.checks import models  # noqa: PLC0415
+    from monitor.checks.lock import ModelLock  # noqa: PLC0415
+
+    settings = output.settings(ctx)
+    lock = ModelLock(settings.state)
+    accepted = []
+    for status in named(name, statuses(settings)):
+        with output.err.status(f"hashing {status.spec.name}"):
+            changed = lock.accept(status.spec, models.verify(status.spec, settings.models_dir))
+        accepted.append(_facts(status) | {"changed": changed, "generation": lock.generation(status.spec)})
+    if as_json:
+        output.emit(SCHEMA, {"models_dir": settings.models_dir, "models": accepted})
+        return
+    for entry in accepted:
+        text = f"accepted: {entry['changed']}" if entry["changed"] else "unchanged, nothing to accept"
+        output.out.print(output.harmless(f"{entry['name']}  {text}"), soft_wrap=True)
 
 
 # ---------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlmodel import Session as Db
 
+from monitor.checks.lock import ModelLock
 from monitor.domain import Check, Epoch, Host
 from monitor.steps.station import Station
 from monitor.store.queries import checks, epochs, runs
@@ -15,11 +16,15 @@ _FIRST = "the first measurement of the series"
 _MONITOR = "monitor"
 
 
-def conditions(host: Host) -> dict[str, Any]:
-    """Return what of a host decides that its results compare; when any of it changes, an epoch ends."""
+def conditions(host: Host, weights: int = 1) -> dict[str, Any]:
+    """Return what of a host decides that its results compare; when any of it changes, an epoch ends.
+
+    `weights` counts the sets of model files that a person has accepted, from 1.
+    """
     gpu = host.gpu or {}
     # What is not told cannot have changed, and a card of the same name is still another card.
     told = {
+        "accepted weights": weights if weights > 1 else None,
         "GPU": gpu.get("uuid"),
         "GPU power limit": gpu.get("power_limit_w"),
         "GPU memory correction": gpu.get("ecc"),
@@ -38,7 +43,8 @@ def current(station: Station, check: Check, project: str) -> Epoch:
         checks.save(db, check, now=station.clock())
         machine_id = station.host.machine_id
         found = epochs.current(db, machine_id=machine_id, project=project, check_digest=check.digest)
-        now_here = conditions(station.host)
+        lock = ModelLock(station.settings.state)
+        now_here = conditions(station.host, max(lock.generation(spec) for spec in check.models))
         if found is not None and found.conditions == now_here:
             return found
         return epochs.begin(

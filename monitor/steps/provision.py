@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from monitor.checks import models
+from monitor.checks.lock import ModelLock
 from monitor.domain import JUDGED_ARMS, SERVED, Arm, Artifact, Check, Environment, ModelSpec, is_attached
 from monitor.engines import engine_for
 from monitor.engines.base import PartialEngine
@@ -97,7 +98,7 @@ def weights(station: Station, check: Check) -> Weights:
 
     Raises:
         SourceError: when such a server does not answer.
-        ModelError: when a file is missing, altered, or may not be had.
+        ModelError: when a file is missing, altered, not the one it was measured with, or may not be had.
         DiskFullError: when there was no room.
 
     """
@@ -125,4 +126,6 @@ def _verified(station: Station, spec: ModelSpec) -> models.VerifiedModel:
             secret.get_secret_value() if secret else None,
             endpoint=station.settings.models.endpoint,
         )
-    return models.verify(spec, folder)
+    verified = models.verify(spec, folder)
+    ModelLock(station.settings.state).confirm(spec, verified)
+    return verified

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from monitor.checks.digest import measured_part
-from monitor.checks.loader import load_checks, select_prompts, unpinned
-from monitor.domain import Check, Host, Tier
+from monitor.checks.loader import load_checks, read_file, select_prompts, unpinned
+from monitor.domain import JUDGED_ARMS, Arm, Check, Host, Tier
+from monitor.engines.base import Setup
+from monitor.engines.vllm import VllmEngine
 from monitor.host import satisfies
 from monitor.resources import resource_dir
 from monitor.settings import DEFAULT_CHECKS
+from standins.engine import environment_of
 
 CHECKS = load_checks()
 REFERENCE = [check for check in CHECKS.values() if check.requires.gpu]
@@ -36,13 +40,76 @@ def test_each_cell_of_the_reference_machine_is_there_at_several_draft_lengths() 
 @pytest.mark.parametrize("check", REFERENCE, ids=lambda check: check.id)
 def test_a_reference_check_asks_fourteen_prompts_quickly_and_all_fully(check: Check) -> None:
     names = [workload.name for workload in check.workloads]
-    assert names == ["code", "math", "prose", "chat", "extract", "tool", "long"]
-    assert len(select_prompts(check, Tier.QUICK)) == 14
-    assert len(select_prompts(check, Tier.FULL)) >= 52
+    narrow = {"thinking": (["code", "math", "chat"], 6), "long": (["long"], 4)}
+    kind = next((kind for kind in narrow if check.id.endswith(f"-{kind}")), None)
+    if kind is None:
+        assert names == ["code", "math", "prose", "chat", "extract", "tool", "long"]
+        assert len(select_prompts(check, Tier.QUICK)) == 14
+        assert len(select_prompts(check, Tier.FULL)) >= 52
+    else:
+        assert (names, len(select_prompts(check, Tier.QUICK))) == narrow[kind]
     assert all(prompt.messages for prompt in select_prompts(check, Tier.FULL))
     assert check.estimate_minutes["full"] > check.estimate_minutes["quick"] > 0
     assert check.expect.min_acceptance is not None
-    assert check.sampling["temperature"] == 0
+    assert check.sampling["temperature"] == (0.7 if check.id.endswith("-sampled") else 0)
+
+
+def setup_of(check: Check, arm: Arm) -> Setup:
+    here = Path("/")
+    return Setup(check, arm, environment_of(here / "bin" / "python", "0.31.0"), here, None, here, 8000)
+
+
+VLLM_CELLS = ("gemma-4-31b-vllm-fp8", "qwen-3.6-27b-vllm-fp8")
+
+
+@pytest.mark.parametrize("cell", VLLM_CELLS)
+def test_the_reference_models_have_a_cell_for_each_way_people_serve_them(cell: str) -> None:
+    main = CHECKS[f"{cell}.n3"]
+    assert [CHECKS[f"{cell}.n{n}"].draft_length for n in range(1, 7)] == [1, 2, 3, 4, 5, 6]
+    assert [CHECKS[f"{cell}-streams.c{n}"].concurrency for n in (4, 16)] == [4, 16]
+    assert CHECKS[f"{cell}-thinking"].sampling["chat_template_kwargs"] == {"enable_thinking": True}
+    assert not main.sampling.get("chat_template_kwargs", {}).get("enable_thinking", False)
+    assert CHECKS[f"{cell}-beside"].beside[Arm.NGRAM].draft_length == 4
+    assert all(CHECKS[f"{cell}-{kind}"].model == main.model for kind in ("long", "sampled", "thinking"))
+    assert main.step_bytes is not None
+
+
+@pytest.mark.parametrize("check", [c for c in REFERENCE if c.engine == "vllm"], ids=lambda check: check.id)
+def test_vllm_takes_every_setting_of_a_reference_check(check: Check) -> None:
+    for arm in (*JUDGED_ARMS, *check.beside):
+        argv = VllmEngine().launch(setup_of(check, arm)).argv
+        assert ("--speculative-config" in argv) is (arm is not Arm.BASELINE)
+
+
+@pytest.mark.parametrize(
+    ("repository", "flags"),
+    [
+        ("deepseek-ai/DeepSeek-V3.2", ["--trust-remote-code"]),
+        ("XiaomiMiMo/MiMo-V2-Flash", ["--trust-remote-code"]),
+        ("zai-org/GLM-4.6-FP8", ["--reasoning-parser", "glm45"]),
+        ("Qwen/Qwen3-Next-80B-A3B-Instruct-FP8", []),
+    ],
+)
+def test_another_model_with_a_head_of_its_own_needs_a_check_file_and_nothing_else(
+    tmp_path: Path, repository: str, flags: list[str]
+) -> None:
+    folder = resource_dir("checks")
+    text = (folder / "qwen-3.6-27b-vllm-fp8-long.toml").read_text(encoding="utf-8")
+    text = text.replace("Qwen/Qwen3.6-27B-FP8", repository).replace("qwen-3.6-27b", "another")
+    text = text.replace('"workloads/', f'"{folder}/workloads/')
+    text = text.replace(
+        '"--reasoning-parser", "qwen3",', ", ".join(f'"{flag}"' for flag in [*flags, ""][:-1]) + ","
+    )
+    file = tmp_path / "another.toml"
+    file.write_text(text.replace("\n    ,", ""), encoding="utf-8")
+    (check,) = read_file(file)
+    argv = list(VllmEngine().launch(setup_of(check, Arm.MTP)).argv)
+    assert json.loads(argv[argv.index("--speculative-config") + 1]) == {
+        "method": "mtp",
+        "num_speculative_tokens": 3,
+    }
+    assert all(flag in argv for flag in flags)
+    assert check.model.repository == repository
 
 
 @pytest.mark.parametrize("check", REFERENCE, ids=lambda check: check.id)
