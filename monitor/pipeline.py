@@ -39,7 +39,8 @@ from monitor.steps.confirm import Unconfirmable, confirm, confirm_alone, unconfi
 from monitor.steps.discover import Poll, discover, is_due, listing, measurable
 from monitor.steps.gpu import make_ready
 from monitor.steps.measure import Bench, Build
-from monitor.steps.plan import RunRequest, plan_news
+from monitor.steps.news import plan_news
+from monitor.steps.plan import RunRequest
 from monitor.steps.provision import provision, require_arms, weights
 from monitor.steps.publish import publish
 from monitor.steps.recover import is_left, recover

@@ -21,7 +21,7 @@ from pydantic_settings import (
 )
 
 from monitor import validation
-from monitor.domain import Artifact, is_attached
+from monitor.domain import Artifact, is_attached, is_image
 from monitor.errors import ConfigurationError
 from monitor.settings_tables import (
     ENV_PREFIX,
@@ -196,13 +196,17 @@ class Settings(BaseSettings):
         return next((source for source in self.sources if source.project == project), None)
 
     def source_for(self, artifact: Artifact) -> SourceSettings | None:
-        """Return the source that an artifact is had from: for a fingerprint the one that is attached."""
-        attached = is_attached(artifact)
+        """Return the source that an artifact is had from.
+
+        Of what is attached it is the one that is attached too, of an image a registry, else another.
+        """
+        kind = "attached" if is_attached(artifact) else "registry" if is_image(artifact) else ""
         return next(
             (
                 source
                 for source in self.sources
-                if source.project == artifact.project and (source.kind == "attached") is attached
+                if source.project == artifact.project
+                and (source.kind == kind if kind else source.kind not in {"attached", "registry"})
             ),
             None,
         )

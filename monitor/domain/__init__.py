@@ -26,6 +26,8 @@ from monitor.domain.checks import (
     Tier,
     Workload,
 )
+from monitor.domain.commits import Commit, CommitRange
+from monitor.domain.images import IMAGE_SCHEME, is_image
 from monitor.domain.incidents import (
     LIVE_STATES,
     Action,
@@ -69,6 +71,7 @@ from monitor.domain.verdicts import (
 __all__ = [
     "ATTACHED_CHANNEL",
     "ATTACHED_ENGINES",
+    "IMAGE_SCHEME",
     "JUDGED_ARMS",
     "LIVE_STATES",
     "SERVED",
@@ -86,6 +89,8 @@ __all__ = [
     "BisectionState",
     "Channel",
     "Check",
+    "Commit",
+    "CommitRange",
     "Delivery",
     "DeliveryState",
     "Direction",
@@ -130,6 +135,7 @@ __all__ = [
     "Worth",
     "is_attached",
     "is_compiled",
+    "is_image",
     "measures",
     "packaging_of",
     "version_order",

@@ -123,6 +123,8 @@ class Settled:
     decision: Decision
     handled: bool
     """It was planned, or passed over for a newer one, with the very file that would be installed now."""
+    was_planned: bool
+    """What had been made of it before was a plan."""
 
     @property
     def state(self) -> ReleaseState:
@@ -130,13 +132,20 @@ class Settled:
         return self.decision.state
 
 
-def settle(station: Station, settings: SourceSettings) -> list[Settled]:
-    """Decide the state of every stored release of a source, oldest version first, and store it."""
+def settle(station: Station, settings: SourceSettings, *, whole: bool = False) -> list[Settled]:
+    """Decide the state of the stored releases of a source, oldest version first, and store it.
+
+    What a source no longer lists for its age was decided before and stays, unless the `whole` history is
+    asked for.
+    """
+    horizon = None
+    if settings.kind == "github" and not whole:
+        horizon = station.clock() - timedelta(days=settings.history_days)
     with station.store.read() as db:
         rows = [
             row
-            for row in releases.all_of(db, settings.project)
-            if row.release.channel == settings.channel and row.reason is not SkipReason.WITHDRAWN
+            for row in releases.all_of(db, settings.project, channel=settings.channel, since=horizon)
+            if row.reason is not SkipReason.WITHDRAWN
         ]
     decisions = policy.decide(
         [row.release for row in rows],
@@ -146,37 +155,50 @@ def settle(station: Station, settings: SourceSettings) -> list[Settled]:
         first_mtp_version=_first_mtp(settings.project),
         driver=station.host.driver,
     )
-    with station.store.write() as db:
-        for decision, row in zip(decisions, rows, strict=True):
-            if (decision.state, decision.reason, decision.detail) == (row.state, row.reason, row.detail):
-                continue
-            release = decision.release
-            releases.decide(
-                db,
-                release.project,
-                release.version,
-                release.channel,
-                decision.state,
-                decision.reason,
-                decision.detail,
-                sha256=decision.artifact.sha256 if decision.artifact else None,
-                by_policy=True,
-            )
+    changed = [decision for decision, row in zip(decisions, rows, strict=True) if not _stands(decision, row)]
+    if changed:
+        with station.store.write() as db:
+            for decision in changed:
+                releases.decide(
+                    db,
+                    decision.release.project,
+                    decision.release.version,
+                    decision.release.channel,
+                    decision.state,
+                    decision.reason,
+                    decision.detail,
+                    sha256=decision.artifact.sha256 if decision.artifact else None,
+                    by_policy=True,
+                )
     return [
         Settled(
             decision,
             handled=decision.artifact is not None and decision.artifact.sha256 == row.decided_sha256,
+            was_planned=row.state is ReleaseState.PLANNED,
         )
         for decision, row in zip(decisions, rows, strict=True)
     ]
 
 
+def _stands(decision: Decision, row: ReleaseRow) -> bool:
+    """Say whether what is stored of a release is what would be stored again; see `releases.decide`."""
+    if (decision.state, decision.reason) == (row.state, row.reason):
+        # What an old enough release waits for is not the policy's to say.
+        return decision.detail in {"", row.detail}
+    made = row.state in {ReleaseState.PLANNED, ReleaseState.SKIPPED}
+    early = decision.state in {ReleaseState.SETTLING, ReleaseState.AGED}
+    same = decision.artifact is not None and decision.artifact.sha256 == row.decided_sha256
+    return made and early and same and row.reason in {None, SkipReason.COALESCED}
+
+
 def measurable(station: Station, project: str) -> list[Decision]:
-    """Return the releases that may be measured here now, oldest first, each with the file to install."""
-    settings = station.settings.source(project)
-    if settings is None:
-        return []
-    found = [item.decision for item in settle(station, settings)]
+    """Return the releases that may be measured here now, each channel's oldest first, with their files."""
+    found = [
+        item.decision
+        for settings in station.settings.sources
+        if settings.project == project
+        for item in settle(station, settings, whole=True)
+    ]
     return [decision for decision in found if decision.state is ReleaseState.AGED]
 
 

@@ -16,6 +16,7 @@ from monitor.releases.base import Source
 from monitor.releases.github.api import GithubApi
 from monitor.releases.github.source import GithubReleases
 from monitor.releases.package_index import PackageIndex
+from monitor.releases.registry import Registry
 from monitor.settings import Settings
 from monitor.settings_tables import SourceSettings
 from monitor.steps import attached
@@ -57,6 +58,10 @@ def _github(settings: SourceSettings, around: Surroundings) -> Source:
     return GithubReleases(settings, around.github, patterns_for(settings, driver=around.host.driver))
 
 
+def _registry(settings: SourceSettings, around: Surroundings) -> Source:
+    return Registry(settings, around.http, folder=around.memory, clock=around.clock)
+
+
 def _attached(settings: SourceSettings, around: Surroundings) -> Source:
     return AttachedSource(settings, partial(attached.look, around.settings, settings, around.checks))
 
@@ -64,5 +69,6 @@ def _attached(settings: SourceSettings, around: Surroundings) -> Source:
 _SOURCES: dict[str, Callable[[SourceSettings, Surroundings], Source]] = {
     "package-index": _package_index,
     "github": _github,
+    "registry": _registry,
     "attached": _attached,
 }

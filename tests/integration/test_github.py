@@ -17,6 +17,7 @@ from monitor.net import Http
 from monitor.releases.assets import patterns_for
 from monitor.releases.github import api as github_api
 from monitor.releases.github.api import GithubApi
+from monitor.releases.github.commits import CommitHistory, git_ref
 from monitor.releases.github.source import GithubReleases
 from monitor.settings_tables import SourceSettings
 from standins.github import PAUSES, Fault, GithubServer
@@ -413,3 +414,57 @@ def test_a_file_that_another_host_offers_is_not_fetched(desk: Desk) -> None:
     desk.github.upload("b9300", artifact.filename, b"another content")
     with pytest.raises(ArtifactChangedError):
         fetch(set(desk.github.settings().download_hosts))
+
+
+# ---------------------------------------------------------------------------------------------
+# Commits
+
+
+def history(desk: Desk) -> CommitHistory:
+    api = GithubApi(desk.github.settings(), desk.http, folder=desk.folder, clock=desk.clock)
+    return CommitHistory(api, "ggml-org/llama.cpp")
+
+
+def test_the_commits_between_two_builds_are_asked_for_once_and_in_their_order(desk: Desk) -> None:
+    desk.github.tags = {"b9300": 9300, "b9420": 9420}
+    found = history(desk).commits_between("b9300", "b9420")
+    assert found.total == len(found.commits) == 120
+    assert found.commits[0].title == "change 9301 (#9301)"
+    assert found.commits[-1].title == "change 9420 (#9420)"
+    assert found.commits[0].author == "A Developer"
+    assert found.page.endswith("/ggml-org/llama.cpp/compare/b9300...b9420")
+    assert desk.github.counted() == 2
+    assert history(desk).commits_between("b9300", "b9420") == found
+    assert history(desk).known("b9300", "b9420") == found
+    assert history(desk).known("b9300", "b9400") is None
+    assert desk.github.counted() == 2
+
+
+def test_of_very_many_commits_the_first_are_fetched_and_all_are_counted(desk: Desk) -> None:
+    desk.github.tags = {"b9300": 9300, "b11549": 11549}
+    found = history(desk).commits_between("b9300", "b11549")
+    assert (len(found.commits), found.total) == (500, 2249)
+
+
+def test_a_tag_that_is_not_there_is_said_to_be_missing(desk: Desk) -> None:
+    desk.github.tags = {"b9300": 9300}
+    with pytest.raises(SourceError, match="no tag or commit") as error:
+        history(desk).commits_between("b9300", "b9301")
+    assert error.value.permanent
+
+
+@pytest.mark.parametrize(
+    ("project", "version", "ref"),
+    [
+        ("llama.cpp", "9300", "b9300"),
+        ("xllamacpp", "2026.10.11549", "b11549"),
+        ("llama-cpp-python", "0.3.36", "v0.3.36"),
+        ("vllm", "0.33.0", "v0.33.0"),
+        ("vllm", "0.33.0+cu129", "v0.33.0"),
+        ("vllm", "0.33.1.dev5+g0123abcdef.cu130", "0123abcdef"),
+        ("xllamacpp", "0.2.0", None),
+        ("nobody", "1.0", None),
+    ],
+)
+def test_a_version_is_found_in_the_history(project: str, version: str, ref: str | None) -> None:
+    assert git_ref(project, version) == ref

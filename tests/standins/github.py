@@ -100,6 +100,8 @@ class _Window:
 
     begins: datetime
     used: int = 0
+    told: bool = False
+    """An answer has said that nothing is left."""
 
 
 class GithubServer:
@@ -164,6 +166,10 @@ class GithubServer:
         """Change what is said of a release."""
         for name, value in changes.items():
             setattr(self._find(tag), name, value)
+
+    def use_up(self) -> None:
+        """Let others who ask from the same address use up the hour."""
+        self._window("", self._clock()).used = self.limits[""]
 
     def _find(self, tag: str) -> _Release:
         return [release for release in self._releases.values() if release.tag == tag][-1]
@@ -233,8 +239,10 @@ class GithubServer:
             def do_GET(self) -> None:
                 parts = urlsplit(self.path)
                 exchange = _Exchange(self, unquote(parts.path), parse_qs(parts.query), github._clock())
+                exchange.requests = github.requests
                 try:
                     if name == "files":
+                        exchange.place = "files"
                         github._file(exchange)
                     elif exchange.path.startswith("/api/v3/"):
                         exchange.path = exchange.path.removeprefix("/api/v3")
@@ -243,10 +251,6 @@ class GithubServer:
                         github._web(exchange)
                 except (BrokenPipeError, ConnectionResetError):
                     self.close_connection = True  # the client has seen enough
-                place = name if name == "files" else exchange.place
-                github.requests.append(
-                    Request(place, self.path, exchange.asked, exchange.at, exchange.status, exchange.counted)
-                )
 
             def log_message(self, *_: object) -> None:
                 """Stay silent."""
@@ -272,7 +276,8 @@ class GithubServer:
         if self._paused_until is not None and exchange.at < self._paused_until:
             self.violations.append(f"{exchange.at}: {exchange.path} before {self._paused_until}")
         if window.used >= limit:
-            self.violations.append(f"{exchange.at}: {exchange.path} although nothing was left")
+            if window.told:
+                self.violations.append(f"{exchange.at}: {exchange.path} although nothing was left")
             exchange.headers |= _limits(window, limit)
             exchange.send_json(403, {"message": "API rate limit exceeded for 127.0.0.1."})
         elif self.faults:
@@ -475,8 +480,8 @@ class _Exchange:
         self.asked = {name.lower(): value for name, value in handler.headers.items()}
         self.headers: dict[str, str] = {}
         self.place = "web"
-        self.status = 0
         self.counted = False
+        self.requests: list[Request] = []
 
     def send_json(self, status: int, document: Any) -> None:
         self.send(status, json.dumps(document).encode(), "application/json; charset=utf-8")
@@ -494,7 +499,10 @@ class _Exchange:
             self._handler.wfile.write(chunk)
 
     def _begin(self, status: int, headers: dict[str, str]) -> None:
-        self.status = status
+        # Before the answer: who has it may look.
+        self.requests.append(
+            Request(self.place, self._handler.path, self.asked, self.at, status, self.counted)
+        )
         self._handler.send_response(status)
         for name, value in (headers | self.headers).items():
             if value:
@@ -503,6 +511,7 @@ class _Exchange:
 
 
 def _limits(window: _Window, limit: int) -> dict[str, str]:
+    window.told = window.told or window.used >= limit
     return {
         "X-RateLimit-Limit": str(limit),
         "X-RateLimit-Remaining": str(max(limit - window.used, 0)),

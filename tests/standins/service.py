@@ -103,6 +103,9 @@ class World:
     def clock(self) -> datetime:
         return self.now
 
+    def seconds(self) -> float:
+        return self.now.timestamp()
+
     def wait(self, **how_long: float) -> None:
         self.now += timedelta(**how_long)
 
@@ -145,7 +148,7 @@ class World:
     def provision(self, artifact: Artifact) -> Environment:
         if self.disk_full:
             raise DiskFullError("No room left on the disk.")
-        if self.builds[artifact.sha256].fault == "install":
+        if self.builds.get(artifact.sha256, Build()).fault == "install":
             raise ProvisionError("It needs a package that is not to be had.")
         return Environment(
             key=f"{artifact.version}-{artifact.sha256[:12]}",
@@ -153,14 +156,14 @@ class World:
             path=self.folder,
             python=self.folder / "python",
             python_version="3.11",
-            packages=(Package(PROJECT, artifact.version, artifact.sha256),),
+            packages=(Package(artifact.project, artifact.version, artifact.sha256),),
             built_at=self.now,
         )
 
     def measure(self, **asked: Any) -> tuple[Session, tuple[Sample, ...]]:
         """Stand in for `monitor.bench.session.measure_session`."""
         artifact, arm = asked["environment"].artifact, asked["arm"]
-        build = self.builds[artifact.sha256]
+        build = self.builds.get(artifact.sha256, Build())
         if self.on_session is not None:
             self.on_session(artifact.version)
         if build.fault == "start":
@@ -213,7 +216,7 @@ class World:
         settings.state.mkdir(parents=True, exist_ok=True)
         with (
             Store.open(settings.database_url) as store,
-            Http() as http,
+            Http(clock=self.seconds) as http,
             mock.patch("monitor.steps.measure.measure_session", self.measure),
             mock.patch("monitor.steps.measure.engine_for"),
             mock.patch("monitor.steps.provision.engine_for", return_value=object()),
@@ -238,7 +241,10 @@ class _Station(Station):
     world: World
 
     def source_of(self, settings: SourceSettings) -> Any:
-        return _Source(self.world, settings.channel)
+        if settings.kind == "package-index" and not settings.index_url:
+            return _Source(self.world, settings.channel)
+        # A stand-in on loopback is asked as the real thing would be.
+        return super().source_of(settings)
 
     def look_at_host(self) -> None:
         self.host = self.world.host()

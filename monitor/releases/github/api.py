@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 from monitor.errors import SourceError, SourceLiedError
 from monitor.net import Http, Reply, refused, shown
-from monitor.releases.github.files import held
 from monitor.releases.github.quota import Budget, Quota
+from monitor.releases.memory import held
 from monitor.settings_tables import GithubSettings
 
 MAX_ANSWER_BYTES = 48 * 2**20

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
-from monitor.releases.github.files import held, write
 from monitor.releases.github.schema import GithubRelease
+from monitor.releases.memory import held, write
 
 
 class Page(BaseModel):

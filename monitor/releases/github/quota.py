@@ -26,7 +26,7 @@ from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from monitor.errors import SourceError
 from monitor.net import Reply
-from monitor.releases.github.files import write
+from monitor.releases.memory import write
 
 _FIRST_PAUSE = timedelta(minutes=1)
 _LONGEST_PAUSE = timedelta(hours=6)

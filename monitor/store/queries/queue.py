@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
 from monitor.domain import RunState
 from monitor.store import transitions
 from monitor.store.columns import clean
-from monitor.store.models import RunTransition, StoredRun
+from monitor.store.models import RunTransition, StoredArtifact, StoredRun
 from monitor.store.queries.run_rows import Run, locked, rows, values
 
 _QUEUED = (RunState.PLANNED, RunState.INTERRUPTED)
@@ -33,6 +33,23 @@ def working(db: Session, machine_id: str) -> list[Run]:
         col(StoredRun.state).in_([state.value for state in transitions.WORKING]),
     )
     return values(db, wanted.order_by(col(StoredRun.id)))
+
+
+def last_planned(
+    db: Session, machine_id: str, project: str, channel: str, *, requested_by: str
+) -> datetime | None:
+    """Return when a run of a stream was last planned on a host, None when none ever was."""
+    wanted = (
+        select(func.max(StoredRun.planned_at))
+        .join(StoredArtifact, col(StoredRun.artifact_id) == col(StoredArtifact.id))
+        .where(
+            StoredRun.machine_id == machine_id,
+            StoredArtifact.project == project,
+            StoredRun.channel == channel,
+            StoredRun.requested_by == requested_by,
+        )
+    )
+    return db.exec(wanted).one()
 
 
 def enqueue(db: Session, run_id: int, *, due_at: datetime, priority: int | None = None) -> None:

@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, or_, select
 
 from monitor.domain import Artifact, Release, ReleaseState, SkipReason, version_order
 from monitor.errors import StoreError
@@ -71,7 +72,7 @@ def record(
 
     An empty tuple of artifacts is fine: such a release exists, but has nothing to install.
     """
-    book = _Book(db, sorted({release.project for release in releases}), source, now, since)
+    book = _Book(db, releases, source, now, since)
     for release in releases:
         book.note(release)
     db.flush()  # gives the new rows their ids
@@ -82,13 +83,27 @@ class _Book:
     """All that is known of some projects, loaded at once: a poll brings thousands of files."""
 
     def __init__(
-        self, db: Session, projects: list[str], source: str, now: datetime, since: datetime | None
+        self, db: Session, listed: Sequence[Release], source: str, now: datetime, since: datetime | None
     ) -> None:
+        projects = sorted({release.project for release in listed})
         self._db, self._source, self._now, self._since = db, source, now, since
-        known = db.exec(select(StoredRelease).where(col(StoredRelease.project).in_(projects))).all()
+        rows = select(StoredRelease).where(col(StoredRelease.project).in_(projects))
+        if since is not None:
+            # A stream of nightly builds has thousands, and a look is about the last of them.
+            recent = or_(col(StoredRelease.published_at).is_(None), col(StoredRelease.published_at) >= since)
+            rows = rows.where(or_(recent, col(StoredRelease.version).in_({one.version for one in listed})))
+        known = db.exec(rows).all()
         self._releases = {(row.project, row.version, row.channel): row for row in known}
         self._files: dict[tuple[str, str], list[StoredArtifact]] = defaultdict(list)
         files = select(StoredArtifact).where(col(StoredArtifact.project).in_(projects))
+        if since is not None:
+            names = {artifact.filename for one in listed for artifact in one.artifacts}
+            files = files.where(
+                or_(
+                    col(StoredArtifact.version).in_({row.version for row in known}),
+                    col(StoredArtifact.filename).in_(names),
+                )
+            )
         for file in db.exec(files.order_by(col(StoredArtifact.id))):
             self._files[file.project, file.filename].append(file)
         self._listed: list[tuple[StoredRelease, int, StoredArtifact]] = []
@@ -288,12 +303,35 @@ def _has_run(db: Session, sha256: str | None) -> bool:
 # Asking
 
 
-def all_of(db: Session, project: str | None = None) -> list[ReleaseRow]:
-    """Return the known releases by project, then ascending by version; odd versions come first."""
+def all_of(
+    db: Session,
+    project: str | None = None,
+    *,
+    channel: str | None = None,
+    since: datetime | None = None,
+) -> list[ReleaseRow]:
+    """Return the known releases by project, then ascending by version; odd versions come first.
+
+    `since` leaves out what was published before, unless it still waits for a decision.
+    """
     rows, listed = select(StoredRelease), select(Listing, StoredArtifact).join(StoredArtifact)
+    wanted: list[Any] = []
     if project is not None:
-        rows = rows.where(StoredRelease.project == project)
-        listed = listed.where(StoredArtifact.project == project)
+        wanted.append(StoredRelease.project == project)
+    if channel is not None:
+        wanted.append(StoredRelease.channel == channel)
+    if since is not None:
+        early = (ReleaseState.SEEN.value, ReleaseState.SETTLING.value, ReleaseState.AGED.value)
+        wanted.append(
+            or_(
+                col(StoredRelease.published_at).is_(None),
+                col(StoredRelease.published_at) >= since,
+                col(StoredRelease.state).in_(early),
+            )
+        )
+    if wanted:
+        rows = rows.where(*wanted)
+        listed = listed.join(StoredRelease, col(Listing.release_id) == col(StoredRelease.id)).where(*wanted)
     artifacts: dict[int, list[Artifact]] = defaultdict(list)
     current = listed.where(col(Listing.withdrawn_at).is_(None)).order_by(
         col(Listing.position), col(Listing.id)
