@@ -86,7 +86,7 @@ class ModelTable(_Table):
 
 
 class ArmTable(_Table):
-    """`[arms.ngram]` and `[arms.draft_model]`."""
+    """`[arms.ngram]`, `[arms.draft_model]` and `[arms.synthetic]`."""
 
     draft_length: Positive | None = None
     serve: Free = {}
@@ -147,7 +147,7 @@ class Definition(_Table):
     expect: ExpectTable = ExpectTable()
     estimate_minutes: EstimateTable
     judging: Free = {}
-    arms: dict[Literal["draft_model", "ngram"], ArmTable] = {}
+    arms: dict[Literal["draft_model", "ngram", "synthetic"], ArmTable] = {}
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -14,6 +14,9 @@ class Arm(StrEnum):
     MTP = "mtp"
     DRAFT_MODEL = "draft_model"
     NGRAM = "ngram"
+    SYNTHETIC = "synthetic"
+    """MTP as always, but a fixed share is accepted whatever was drafted: its text means nothing, its speed is
+    that of the kernels alone."""
 
 
 JUDGED_ARMS = (Arm.BASELINE, Arm.MTP)
@@ -70,7 +73,10 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class BesideArm:
-    """An arm of ordinary speculation, to see MTP beside what it replaces. It decides nothing."""
+    """An arm beside the judged ones, to see MTP beside what it replaces, or apart from its drafts' quality.
+
+    It decides nothing.
+    """
 
     draft_length: int
     serve: dict[str, Any] = field(default_factory=dict)

@@ -288,6 +288,29 @@ def text_settings(settings: Mapping[str, Any], key: str) -> list[str]:
     return value
 
 
+def shares(setup: Setup, settings: Mapping[str, Any]) -> list[float]:
+    """Return the setting `acceptance` of the arm `synthetic`: the share accepted at each place of a draft.
+
+    Raises:
+        ConfigurationError: when it is not one number from 0 to 1 for each drafted token, none above the one
+        before.
+
+    """
+    value = settings.get("acceptance")
+    sound = (
+        isinstance(value, list)
+        and len(value) == setup.draft_length
+        and all(isinstance(one, int | float) and 0 <= one <= 1 for one in value)
+        and value == sorted(value, reverse=True)
+    )
+    if not sound:
+        raise ConfigurationError(
+            f"The arm synthetic of the check {setup.check.id} has no usable `serve.acceptance`.",
+            advice=f"give {setup.draft_length} numbers from 1 down to 0: the share accepted at each place",
+        )
+    return [float(one) for one in settings["acceptance"]]
+
+
 # ---------------------------------------------------------------------------------------------
 # Answers
 

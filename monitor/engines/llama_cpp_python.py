@@ -22,7 +22,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from monitor.domain import Arm, Check, Environment
+from monitor.domain import JUDGED_ARMS, Arm, Check, Environment
 from monitor.engines import launcher
 from monitor.engines.base import Dialect, Launch, Setup, SpeculationSeries, flat, known_settings, variables
 from monitor.engines.llama_http import LlamaHttp
@@ -97,6 +97,11 @@ class LlamaCppPythonEngine:
                 "n_threads_batch": threads,
             },
         }
+        if setup.arm not in JUDGED_ARMS:
+            raise ConfigurationError(
+                f"The engine {self.name!r} has no arm {setup.arm.value!r} (check {setup.check.id}).",
+                advice="measure that arm with llama-server, which is in the same environment",
+            )
         if setup.arm is Arm.MTP:
             order["example"] = str(setup.environment.path / _EXAMPLE)
             order["model"] = {

@@ -8,6 +8,7 @@ Settings of a check (`serve`, and `serve_mtp` for the mtp arm):
 - `flash_attention` (`on`, `off`, `auto`), `cache_type_k`, `cache_type_v`;
 - `flags`: further arguments of `llama-server`, as they are; they win over everything above;
 - `draft_min`, `draft_p_min`: least draft length and probability;
+- `acceptance`, in the arm `synthetic`: share accepted at each place of a draft, such as [0.8, 0.6, 0.4];
 - `ngram_size`, in the arm `ngram`: tokens that must repeat before what followed them is drafted;
 - `environment`: variables for the process.
 
@@ -31,6 +32,7 @@ from monitor.engines.base import (
     Launch,
     Setup,
     known_settings,
+    shares,
     text_settings,
     variables,
 )
@@ -50,9 +52,15 @@ _SETTINGS = {
     "draft_min",
     "draft_p_min",
     "ngram_size",
+    "acceptance",
     "environment",
 }
-_SPECULATION = {Arm.MTP: "draft-mtp", Arm.DRAFT_MODEL: "draft-simple", Arm.NGRAM: "ngram-simple"}
+_SPECULATION = {
+    Arm.MTP: "draft-mtp",
+    Arm.DRAFT_MODEL: "draft-simple",
+    Arm.NGRAM: "ngram-simple",
+    Arm.SYNTHETIC: "draft-mtp",
+}
 _NGRAM_SIZE = 3
 
 
@@ -156,6 +164,9 @@ def _speculation(setup: Setup, settings: dict[str, Any]) -> Iterator[_Pin]:
         yield _Pin("--spec-ngram-simple-size-m", str(setup.draft_length), required=True)
         yield _Pin("--spec-ngram-simple-min-hits", "1")
         return
+    if setup.arm is Arm.SYNTHETIC:
+        rates = ",".join(map(str, shares(setup, settings)))
+        yield _Pin("--spec-synth-rates", rates, required=True)
     yield _Pin("--spec-draft-n-max", str(setup.draft_length), required=True)
     yield _Pin("--spec-draft-n-min", str(settings.get("draft_min", 0)), required=True)
     yield _Pin("--spec-draft-p-min", str(settings.get("draft_p_min", 0.0)), required=True)

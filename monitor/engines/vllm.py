@@ -63,7 +63,7 @@ class VllmEngine:
         if setup.arm is not Arm.BASELINE:
             speculative: dict[str, Any] = {
                 # The arms are called as vLLM calls its methods.
-                "method": settings.get("method", setup.arm.value),
+                "method": settings.get("method", "mtp" if setup.arm is Arm.SYNTHETIC else setup.arm.value),
                 "num_speculative_tokens": setup.draft_length,
                 **dict(settings.get("speculative_config", {})),
             }

@@ -6,6 +6,7 @@ Settings of a check (`serve`, and `serve_mtp` for the mtp arm):
 - `threads`: of the CPU, for prompt and decoding alike (required, for the same reason);
 - `batch`, `ubatch`: logical and physical batch size; `gpu_layers`;
 - `draft_min`, `draft_p_min`: least draft length and probability;
+- `acceptance`, in the arm `synthetic`: share accepted at each place of a draft, such as [0.8, 0.6, 0.4];
 - `ngram_size`, in the arm `ngram`: tokens that must repeat before what followed them is drafted;
 - `environment`: variables for the process.
 
@@ -28,6 +29,7 @@ from monitor.engines.base import (
     Setup,
     flat,
     known_settings,
+    shares,
     variables,
 )
 from monitor.engines.llama_http import LLAMA
@@ -42,6 +44,7 @@ _SETTINGS = {
     "draft_min",
     "draft_p_min",
     "ngram_size",
+    "acceptance",
     "environment",
 }
 _MTP, _DRAFT, _NGRAM = "DRAFT_MTP", "DRAFT_SIMPLE", "NGRAM_SIMPLE"
@@ -162,14 +165,18 @@ def _ngrams(setup: Setup, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _speculation(setup: Setup, settings: Mapping[str, Any], threads: Any) -> list[dict[str, Any]]:
     draft = "speculative.draft"
     parameters: list[dict[str, Any]] = [
-        _type(_MTP if setup.arm is Arm.MTP else _DRAFT),
+        _type(_DRAFT if setup.arm is Arm.DRAFT_MODEL else _MTP),
         {"places": [f"{draft}.n_max"], "value": setup.draft_length, "required": True},
         {"places": [f"{draft}.n_min"], "value": settings.get("draft_min", 0), "required": True},
         {"places": [f"{draft}.p_min"], "value": settings.get("draft_p_min", 0.0), "required": True},
         {"places": [f"{draft}.cpuparams.n_threads"], "value": threads, "required": False},
         {"places": [f"{draft}.cpuparams_batch.n_threads"], "value": threads, "required": False},
     ]
-    if setup.arm is Arm.MTP:
+    if setup.arm is Arm.SYNTHETIC:
+        # Known from b10809 on.
+        rates = shares(setup, settings)
+        parameters.append({"places": ["speculative.synth_rates"], "value": rates, "required": True})
+    if setup.arm is not Arm.DRAFT_MODEL:
         # Known from b11549 on; there the head is not loaded without it.
         parameters.append({"places": ["load_mtp"], "value": True, "required": False})
     if setup.draft_model is not None:

@@ -30,7 +30,7 @@ class Weights:
 
     def draft_for(self, arm: Arm) -> Path | None:
         """Return the draft model or head that an arm is served with."""
-        return self.draft_model if arm is Arm.MTP else self.beside.get(arm)
+        return self.draft_model if arm in {Arm.MTP, Arm.SYNTHETIC} else self.beside.get(arm)
 
 
 def provision(station: Station, artifact: Artifact) -> Environment:

@@ -108,6 +108,7 @@ ARMS: dict[Arm, str] = {
     Arm.MTP: "with MTP",
     Arm.DRAFT_MODEL: "with a draft model",
     Arm.NGRAM: "with n-grams",
+    Arm.SYNTHETIC: "with a fixed acceptance (its text means nothing)",
 }
 
 PLANTED = (

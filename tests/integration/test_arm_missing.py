@@ -6,13 +6,15 @@ from pathlib import Path
 
 from monitor import pipeline
 from monitor.domain import RunState
+from monitor.engines import engine_for
 from monitor.steps.publish import run_view
 from monitor.store.queries import incidents, runs
 from standins.service import World, check
 
 
 def test_a_release_without_mtp_is_skipped_with_the_reason_and_the_next_is_measured(tmp_path: Path) -> None:
-    world = World(tmp_path, checks=(check(engine="llama-cpp-python"),))
+    name = "llama-cpp-python"
+    world = World(tmp_path, checks=(check(engine=name),), engine=engine_for(name))
     world.release("2026.6.9294")
     with world.station() as station:
         pipeline.cycle(station)

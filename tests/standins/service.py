@@ -97,6 +97,8 @@ class World:
     on_session: Callable[[str], None] | None = None
     checks: tuple[Check, ...] = field(default_factory=lambda: (check(),))
     settings: dict[str, Any] = field(default_factory=dict)
+    engine: object = field(default_factory=object)
+    """What is asked whether a release has every arm; this one is not."""
     _files: dict[str, Artifact] = field(default_factory=dict)
     _chance: random.Random = field(default_factory=lambda: random.Random(7))  # noqa: S311
 
@@ -219,7 +221,7 @@ class World:
             Http(clock=self.seconds) as http,
             mock.patch("monitor.steps.measure.measure_session", self.measure),
             mock.patch("monitor.steps.measure.engine_for"),
-            mock.patch("monitor.steps.provision.engine_for", return_value=object()),
+            mock.patch("monitor.steps.provision.engine_for", return_value=self.engine),
             mock.patch("monitor.pipeline.weights", return_value=Weights(self.folder, None, "e" * 64)),
             mock.patch("monitor.proc.sweep_strays"),
         ):

@@ -28,7 +28,11 @@ SMALL_MACHINE = Host(
     cores=2,
     memory_bytes=8 * 2**30,
 )
-CELLS = ("gemma-4-31b-vllm-fp8", "gemma-4-31b-llama-q8", "qwen-3.6-27b-vllm-fp8", "qwen-3.6-27b-llama-q8")
+CELLS = tuple(
+    f"{model}-{kind}"
+    for model in ("gemma-4-31b", "qwen-3.6-27b")
+    for kind in ("vllm-fp8", "llama-q8", "llama-q4")
+)
 
 
 def test_each_cell_of_the_reference_machine_is_there_at_several_draft_lengths() -> None:

@@ -154,7 +154,7 @@ def test_samples_may_come_before_or_without_their_session() -> None:
         (changed(0, schema="mtp-monitor/samples/2"), "line 1", "mtp-monitor/samples/1"),
         (changed(0, check_digest=DROP), "line 1, field 'check_digest'", "is missing"),
         (changed(0, concurrency=0), "line 1, field 'concurrency'", "greater than or equal to 1"),
-        (changed(1, arm="draft"), "line 2", "'baseline', 'mtp', 'draft_model' or 'ngram'"),
+        (changed(1, arm="draft"), "line 2", "'baseline', 'mtp', 'draft_model', 'ngram' or 'synthetic'"),
         (changed(1, started_at="2026-01-02T03:04:05"), "line 2, field 'started_at'", "timezone"),
         (changed(2, arm="baseline"), "line 3, field 'arm'", "session 4 served 'mtp'"),
         (changed(2, n=-1), "line 3, field 'n'", "greater than or equal to 0"),

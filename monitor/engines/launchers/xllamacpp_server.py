@@ -35,7 +35,7 @@ def apply(params: Any, parameter: dict[str, Any]) -> tuple[str, Any] | None:
             value = getattr(getattr(xllamacpp, kind, None), wanted, None)
             if value is None:
                 return None
-        if isinstance(getattr(target, name), list):
+        if isinstance(getattr(target, name), list) and not isinstance(value, list):
             value = [value]
         setattr(target, name, value)
         return place, getattr(target, name)
