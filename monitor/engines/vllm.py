@@ -38,6 +38,9 @@ from monitor.proc import harmless
 SERVED_NAME = "model-under-test"
 
 _SETTINGS = {"context", "flags", "method", "speculative_config", "environment", "absent_modules"}
+_SOCKETS = {"VLLM_RPC_BASE_PATH": "."}
+"""Its processes talk over sockets in this folder. The path of one may have 107 characters at most, so it is
+given relative to the folder that they all run in, which is private."""
 _MODULE = "vllm.entrypoints.openai.api_server"
 _REPORT = "report.json"
 _MAX_REPORT = 2**16
@@ -73,7 +76,7 @@ class VllmEngine:
         absent = text_settings(settings, "absent_modules")
         return Launch(
             argv=tuple(argv),
-            environment={**_without(absent, setup.scratch), **variables(settings)},
+            environment={**_SOCKETS, **_without(absent, setup.scratch), **variables(settings)},
             files={"sitecustomize.py": _launcher("absent_modules.py").read_text("utf-8")} if absent else {},
             path=(setup.python.parent,),
         )

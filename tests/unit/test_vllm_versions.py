@@ -116,6 +116,11 @@ def test_modules_that_are_absent_are_answered_with_empty_ones_where_the_check_sa
     assert not launched("0.32.0").files
 
 
+def test_a_long_name_of_the_state_folder_is_no_obstacle() -> None:
+    # A socket's path may not be longer than 107 characters, and the private folder's may.
+    assert launched("0.32.0").environment["VLLM_RPC_BASE_PATH"] == "."
+
+
 # --- answers -------------------------------------------------------------------------------------
 
 
