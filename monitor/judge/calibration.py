@@ -18,7 +18,7 @@ from scipy import special
 
 from monitor.domain import JUDGED_ARMS, Arm, Metric, SampleSet, Verdict
 from monitor.errors import SampleFileError
-from monitor.judge import counts, looks, statistics
+from monitor.judge import counts, looks, statistics, totals
 from monitor.judge.metrics import (
     CELL_VALUES,
     PromptKey,
@@ -118,6 +118,7 @@ def calibrate(measurements: Sequence[SampleSet], policy: JudgingPolicy) -> Calib
     _same_artifact(measurements)
     tables = [tabulate(m, policy.min_rate_tokens, busy_limit=policy.busy_limit) for m in measurements]
     prompts = comparable_prompts(tables)
+    shared, cells = totals.side_by_side(measurements, tables)
     judged, alarms = _own_alarms(measurements, policy)
     first = measurements[0].header
     tokens_repeat = all(
@@ -132,8 +133,8 @@ def calibrate(measurements: Sequence[SampleSet], policy: JudgingPolicy) -> Calib
         policy_version=policy.version,
         measurements=len(tables),
         sessions=sum(len(table.sessions) for table in tables),
-        noise=noise_of(tables, prompts, policy),
-        counts_repeat=_counts_repeat(tables, prompts),
+        noise=noise_of(shared, cells, policy),
+        counts_repeat=_counts_repeat(shared, cells),
         tokens_repeat=tokens_repeat,
         judged=judged,
         alarms=alarms,
@@ -243,7 +244,7 @@ def _own_alarms(measurements: Sequence[SampleSet], policy: JudgingPolicy) -> tup
     for place, (before, after) in enumerate(pairwise(measurements)):
         others = [m for i, m in enumerate(measurements) if i not in (place, place + 1)]
         tables = [tabulate(m, policy.min_rate_tokens, busy_limit=policy.busy_limit) for m in others]
-        known = noise_of(tables, comparable_prompts(tables), policy) if tables else {}
+        known = noise_of(*totals.side_by_side(others, tables), policy) if tables else {}
         document = {"noise": {metric.value: asdict(levels) for metric, levels in known.items()}}
         pair = [
             SampleSet(replace(m.header, calibration=document), m.sessions, m.samples) for m in (before, after)

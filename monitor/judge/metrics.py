@@ -242,5 +242,5 @@ def within(prompts: frozenset[PromptKey], workload: str) -> frozenset[PromptKey]
 
 
 def workloads(prompts: Iterable[PromptKey]) -> list[str]:
-    """Return the workload names in alphabetical order."""
-    return sorted({workload for workload, _ in prompts})
+    """Return the workload names in alphabetical order; totals of sessions belong to none."""
+    return sorted({workload for workload, _ in prompts} - {OVERALL})

@@ -35,10 +35,11 @@ from monitor.judge import (
     noise,
     signatures,
     summary,
+    totals,
 )
 from monitor.judge.comparison import Comparison, Design, design_of
 from monitor.judge.guards import Side
-from monitor.judge.metrics import Table, comparable_prompts, tabulate
+from monitor.judge.metrics import Table, tabulate
 from monitor.judge.policy import JudgingPolicy
 from monitor.judge.signatures import Moves
 
@@ -137,16 +138,16 @@ def _compare(
         Side(name, samples, tabulate(samples, policy.min_rate_tokens, busy_limit=policy.busy_limit))
         for name, samples in zip(names, (reference, candidate), strict=True)
     ]
-    old, new = sides[0].table, sides[1].table
     tripped = (
         *guards.check_pair(sides[0], sides[1], policy),
         *guards.check_side(sides[0], policy),
         *guards.check_side(sides[1], policy),
     )
+    (old, new), prompts = totals.side_by_side((reference, candidate), [side.table for side in sides])
     comparison = Comparison(
         reference=old,
         candidate=new,
-        prompts=comparable_prompts((old, new)),
+        prompts=prompts,
         policy=policy,
         design=design_of(old, new),
         priors=noise.priors((candidate.header, reference.header), policy),
@@ -223,7 +224,8 @@ def _first(candidate: SampleSet, policy: JudgingPolicy) -> Judgement:
     table = tabulate(candidate, policy.min_rate_tokens, busy_limit=policy.busy_limit)
     tripped = tuple(guards.check_side(Side("candidate", candidate, table), policy))
     speedup_noise = noise.priors((candidate.header,), policy).get(Metric.SPEEDUP)
-    figures = summary.summarise(table, comparable_prompts((table,)), policy.level_shown, speedup_noise)
+    (table,), prompts = totals.side_by_side((candidate,), (table,))
+    figures = summary.summarise(table, prompts, policy.level_shown, speedup_noise)
     equality = lossless.lossless(candidate, exact_expected=policy.lossless_exact)
     limit = decision.missed_limit(table, figures, policy)
     if decision.is_invalid(tripped):
@@ -269,10 +271,11 @@ def _host_shift(
     tables: list[Table] = [
         tabulate(samples, policy.min_rate_tokens, busy_limit=policy.busy_limit) for samples in (stored, again)
     ]
+    tables, prompts = totals.side_by_side((stored, again), tables)
     drift = Comparison(
         reference=tables[0],
         candidate=tables[1],
-        prompts=comparable_prompts(tables),
+        prompts=prompts,
         policy=policy,
         design=Design.SEPARATE,
         priors=noise.priors((stored.header,), policy),
