@@ -25,6 +25,8 @@ class House:
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    timeout_s: float = TIMEOUT_S
+    """After which a command that hangs fails its test."""
 
     @classmethod
     def build(
@@ -68,7 +70,7 @@ class House:
         """Run `mtp-monitor …` to its end and check its exit code; None takes any."""
         process = self.start(*arguments, **changes)
         try:
-            out, err = process.communicate(timeout=TIMEOUT_S)
+            out, err = process.communicate(timeout=self.timeout_s)
         except BaseException:
             process.kill()
             process.communicate()
