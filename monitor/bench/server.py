@@ -14,6 +14,7 @@ import psutil
 from monitor import proc
 from monitor.bench import lastwords, probe
 from monitor.engines.base import Engine, Launch, Setup
+from monitor.environments import container
 from monitor.errors import (
     DiskFullError,
     EngineCrashError,
@@ -60,8 +61,13 @@ class Server:
 
     @property
     def pid(self) -> int | None:
-        """Return the id of the engine's first process, None for an engine that runs already."""
-        return self._process.pid if self._process is not None else None
+        """Return the id of the engine's first process, None where it is not a process of ours.
+
+        So it is with an engine that runs already, and in a container, whose processes are its service's.
+        """
+        if self._process is None or container.is_container(self.setup.environment):
+            return None
+        return self._process.pid
 
     async def wait_until_ready(self) -> None:
         """Wait until it answers, and note how long that took since the start.
@@ -114,7 +120,10 @@ class Server:
 
         """
         if self._process is not None:
-            self._process.stop(STOP_GRACE_S)
+            try:
+                self._process.stop(STOP_GRACE_S)
+            finally:
+                container.end(self.setup.environment, self.setup.scratch)
 
     async def _answers(self) -> bool:
         address = self.engine.address(self.setup)

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 
 from packaging.utils import canonicalize_name
 
+from monitor.domain.images import is_image
 from monitor.domain.releases import Artifact
 
 
@@ -22,6 +23,8 @@ class Packaging(StrEnum):
     """Programs that its makers have built."""
     SOURCE = "source"
     """A source archive that is built here."""
+    IMAGE = "image"
+    """A container image."""
 
 
 _PACKAGINGS: tuple[tuple[str, Packaging], ...] = (
@@ -35,6 +38,8 @@ _PACKAGINGS: tuple[tuple[str, Packaging], ...] = (
 
 def packaging_of(artifact: Artifact) -> Packaging | None:
     """Return what the file of an artifact is, None for what no environment can be made of."""
+    if is_image(artifact):
+        return Packaging.IMAGE
     return next((kind for pattern, kind in _PACKAGINGS if fnmatchcase(artifact.filename, pattern)), None)
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from monitor import host
 from monitor.domain import Artifact, Environment, packaging_of
-from monitor.environments import record
+from monitor.environments import container, record
 from monitor.environments.archive import ArchiveBuilder
 from monitor.environments.base import Builder, Order, Tell
 from monitor.environments.compiled import SourceCompiler
+from monitor.environments.container import ContainerBuilder
 from monitor.environments.folder import Folder
 from monitor.environments.source_build import SourceBuilder
 from monitor.environments.uv import WheelBuilder
@@ -53,7 +54,9 @@ class Environments:
         compiler = SourceCompiler(
             builds or root.with_name("builds"), build=build or BuildSettings(), uv=uv, http=http
         )
-        return cls(root, [wheels, ArchiveBuilder(http), SourceBuilder(compiler, wheels)])
+        return cls(
+            root, [wheels, ArchiveBuilder(http), SourceBuilder(compiler, wheels), ContainerBuilder(root)]
+        )
 
     # -----------------------------------------------------------------------------------------
     # What is there
@@ -72,10 +75,14 @@ class Environments:
 
     def remove(self, key: str) -> None:
         """Remove an environment, once nobody builds it any more; one that is not there is no error."""
+        container.forget(self._root / key)
         self._folder.remove(key, wait_s=max(builder.deadline_s for builder in self._builders.values()))
 
     def sweep(self) -> list[Path]:
-        """Remove what builders that are gone left half done, and return it."""
+        """Remove what builders that are gone left half done, and return it; and engines in containers."""
+        for builder in self._builders.values():
+            if isinstance(builder, ContainerBuilder):
+                builder.sweep()
         return self._folder.sweep()
 
     def _found(self, key: str) -> Environment | None:
