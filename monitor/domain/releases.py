@@ -65,11 +65,16 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One distribution installed in an environment."""
+    """One distribution installed in an environment, or what else belongs to it and can move a measurement."""
 
     name: str
     version: str
     sha256: str | None = None
+
+    @property
+    def is_distribution(self) -> bool:
+        """Say whether it can be installed by its name: a driver, a compiler, an option has a space in its."""
+        return " " not in self.name
 
 
 @dataclass(frozen=True, slots=True)

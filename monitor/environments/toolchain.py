@@ -153,7 +153,10 @@ def tools(folder: Path, uv: UvSettings, source: SourceSettings) -> BuildTools:
         if not (folder / "bin" / "ninja").exists():
             _fetch(folder, uv, source)
         cmake, ninja = str(folder / "bin" / "cmake"), str(folder / "bin" / "ninja")
-    versions = [Package(name, _version(Path(path))) for name, path in (("cmake", cmake), ("ninja", ninja))]
+    versions = [
+        Package(f"{name} program", _version(Path(path)))
+        for name, path in (("cmake", cmake), ("ninja", ninja))
+    ]
     return BuildTools(Path(cmake), Path(ninja), tuple(versions))
 
 

@@ -56,8 +56,8 @@ def write(folder: Path, metadata: str, entries: Iterable[Entry]) -> Path:
 
 
 def _platform() -> str:
-    """Return the plainest tag of this platform, as `linux_x86_64`: what is compiled here runs only here."""
-    return list(platform_tags())[-1]
+    """Return the tag that promises nothing of other machines, such as `linux_x86_64`."""
+    return next(tag for tag in platform_tags() if tag.startswith("linux_"))
 
 
 def _copy(out: zipfile.ZipFile, name: str, path: Path) -> tuple[str, str, int]:

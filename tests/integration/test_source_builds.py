@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -71,12 +72,16 @@ def test_a_source_archive_is_compiled_once_and_serves_both_ways(tmp_path: Path) 
     assert running(built, code) == "42"
     assert (built.path / "share/llama-cpp-python/server.py").read_text().endswith('print("serving")\n')
     packages = {package.name: package for package in built.packages}
+    assert [name for name, package in packages.items() if package.is_distribution] == ["llama_cpp_python"]
     assert packages["llama_cpp_python"].sha256 == artifact.sha256
     assert packages["llama.cpp build"].version == "b11312-0c1e57098"
     assert packages["cmake -DLLAMA_USE_PREBUILT_UI"].version == "OFF"
     assert packages["C++ compiler"].version == said_first("c++")
-    assert packages["cmake"].version == said_first("cmake")
+    assert packages["cmake program"].version == said_first("cmake")
     assert any("compiling" in step for step in steps)
+    assert [wheel.name for wheel in (tmp_path / "builds").glob("*/*.whl")] == [
+        f"llama_cpp_python-0.3.36-py3-none-linux_{platform.machine()}.whl"
+    ]
     again: list[str] = []
     elsewhere = made(tmp_path, "elsewhere").provision(artifact, SOURCE, on_step=again.append)
     assert not any("compiling" in step or "fetching" in step for step in again)

@@ -182,6 +182,7 @@ def _install_step(good: Side, bad: Side, notes: list[str]) -> Step:
             for row in rows
             if (package := row.reference if side.name == GOOD else row.candidate) is not None
             and row.name.lower().replace("_", "-") != own
+            and package.is_distribution
         ]
         lines += _install(side, pins)
     many = sum(map(len, lines)) > _MOST_PINNED
