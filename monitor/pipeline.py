@@ -40,6 +40,7 @@ from monitor.steps.discover import Poll, discover, is_due, listing, measurable
 from monitor.steps.gpu import make_ready
 from monitor.steps.measure import Bench, Build
 from monitor.steps.news import plan_news
+from monitor.steps.notes import read_notes
 from monitor.steps.plan import RunRequest
 from monitor.steps.provision import provision, require_arms, weights
 from monitor.steps.publish import publish
@@ -114,6 +115,7 @@ def look(station: Station, *, only_due: bool = False) -> list[Poll]:
     finally:
         # A file whose content changed stops its own installation, not the other sources' releases.
         plan_news(station)
+    read_notes(station)
     calibrating.plan_scheduled(station)
     return polls
 

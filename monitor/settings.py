@@ -62,9 +62,15 @@ DEFAULT_FILE = Path("mtp-monitor.toml")
 DEFAULT_CHECKS = {
     "xllamacpp": ("synthetic-qwen35-cpu",),
     "vllm": ("gemma-4-31b-vllm-fp8.n4", "qwen-3.6-27b-vllm-fp8.n4"),
+    "llama.cpp": ("synthetic-qwen35-native", "gemma-4-31b-llama-q8.n4", "qwen-3.6-27b-llama-q8.n4"),
     "llama-cpp-python": ("gemma-4-31b-llama-q8.n4", "qwen-3.6-27b-llama-q8.n4"),
 }
 """Project → the checks it is given when nothing else is configured."""
+DEFAULT_SOURCES: dict[str, dict[str, Any]] = {
+    "llama.cpp": {"kind": "github"},
+    "vllm": {"repository": "vllm-project/vllm"},  # the index has the releases, GitHub the notes
+}
+"""Project → what its source holds beside the project, when nothing else is configured."""
 CPU_PROJECTS = ("xllamacpp",)
 GPU_PROJECTS = ("xllamacpp", "vllm", "llama-cpp-python")
 
@@ -131,7 +137,9 @@ class Settings(BaseSettings):
     def _complete(self) -> Self:
         if not self.sources:
             projects = GPU_PROJECTS if gpu_present() else CPU_PROJECTS
-            self.__dict__["sources"] = tuple(SourceSettings(project=project) for project in projects)
+            self.__dict__["sources"] = tuple(
+                SourceSettings(project=project, **DEFAULT_SOURCES.get(project, {})) for project in projects
+            )
         followed = list(dict.fromkeys(source.project for source in self.sources))
         if not self.assignments:
             # The checks that ship measure what is installed here, not what the owner runs.

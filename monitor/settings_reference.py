@@ -19,6 +19,7 @@ from monitor.settings import (
     CPU_PROJECTS,
     DEFAULT_CHECKS,
     DEFAULT_FILE,
+    DEFAULT_SOURCES,
     ENV_CONFIG,
     GPU_PROJECTS,
     Settings,
@@ -139,7 +140,10 @@ def render_initial(
     """
     gpu = host.gpu
     followed = projects if projects is not None else GPU_PROJECTS if gpu else CPU_PROJECTS
-    chosen = {project: tuple((checks or DEFAULT_CHECKS).get(project, ())) for project in followed}
+    chosen = {
+        project: _runnable((checks or DEFAULT_CHECKS).get(project, ()), has_gpu=gpu is not None)
+        for project in followed
+    }
     machine = f"{gpu['name']} with {gpu['memory_bytes'] / 2**30:.0f} GiB" if gpu else "no GPU"
     size = f"{host.cores} cores, {host.memory_bytes / 2**30:.0f} GiB of memory"
     lines = [
@@ -153,20 +157,12 @@ def render_initial(
         '# allow_private_hosts = ["alerts.example"]',
     ]
     for project in followed:
-        lines += ["", "[[sources]]", f"project = {_toml(project)}"]
-        url = (index_urls or {}).get(project)
-        lines.append(f"index_url = {_toml(url)}" if url else '# index_url = "https://index.example/simple/"')
-        lines.append(
-            f"backfill = {backfill}                # releases before the newest, measured at the first start"
+        lines += _source_lines(
+            project,
+            index_url=(index_urls or {}).get(project),
+            backfill=backfill,
+            with_examples=project == followed[0],
         )
-        if project == followed[0]:
-            lines += [
-                '# channel = "stable"        # or "nightly"',
-                "# settle_minutes = 30       # after the last wanted file",
-                "# minimum_age_hours = 0     # let others try a release first",
-                '# wanted = ["*x86_64.whl"]  # file name patterns',
-                '# versions = ">=0.20"       # older ones are skipped',
-            ]
     lines += [
         "",
         "# Which checks the releases of a project are put through (`mtp-monitor checks` lists them).",
@@ -177,6 +173,41 @@ def render_initial(
         else:
             lines += [f"# No check ships for {_one_line(project)}: write one (docs/writing_a_check.md).", ""]
     return "\n".join(lines + _host_lines(has_gpu=gpu is not None) + _service_lines())
+
+
+def _runnable(ids: Sequence[str], *, has_gpu: bool) -> tuple[str, ...]:
+    """Leave out the checks of real models on a machine without a GPU, if a made-up one is there."""
+    made_up = tuple(name for name in ids if name.startswith("synthetic-"))
+    return tuple(ids) if has_gpu or not made_up else made_up
+
+
+def _source_lines(project: str, *, index_url: str | None, backfill: int, with_examples: bool) -> list[str]:
+    known = {} if index_url else DEFAULT_SOURCES.get(project, {})
+    lines = ["", "[[sources]]", f"project = {_toml(project)}"]
+    lines += [f"{key} = {_toml(value)}" for key, value in known.items()]
+    on_github = known.get("kind") == "github"
+    if on_github:
+        lines.append('# repository = "OWNER/FORK"   # default: the project\'s own')
+    else:
+        lines.append(
+            f"index_url = {_toml(index_url)}"
+            if index_url
+            else '# index_url = "https://index.example/simple/"'
+        )
+    lines.append(
+        f"backfill = {backfill}                # releases before the newest, measured at the first start"
+    )
+    wanted = "llama-*-bin-ubuntu-vulkan-x64.tar.gz" if on_github else "*x86_64.whl"
+    if with_examples or on_github:
+        lines += [
+            '# channel = "stable"        # or "nightly"',
+            "# settle_minutes = 30       # after the last wanted file",
+            "# minimum_age_hours = 0     # let others try a release first",
+            f"# wanted = [{_toml(wanted)}]  # file name patterns",
+        ]
+    if with_examples:
+        lines.append('# versions = ">=0.20"       # older ones are skipped')
+    return lines
 
 
 def _host_lines(*, has_gpu: bool) -> list[str]:
@@ -200,6 +231,9 @@ def _service_lines() -> list[str]:
         'host = "127.0.0.1"',
         "port = 8640",
         '# token_file = "web_token"    # mode 600; or MTP_MONITOR_WEB__TOKEN',
+        "",
+        "# [github]",
+        '# token_file = "github_token"  # mode 600, no permissions; or MTP_MONITOR_GITHUB__TOKEN',
         "",
         "# [models]",
         '# directory = "/data/models"  # default: models in the state folder',

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli import doctor_command, doctor_tools, gpu_needs, output
+from monitor.cli import doctor_command, doctor_sources, doctor_tools, gpu_needs, output
 from monitor.cli.findings import MARKS, Finding, State
 from monitor.errors import MonitorError, UnknownNameError
 
 if TYPE_CHECKING:
     from monitor.domain import Check, Host
-    from monitor.settings import Settings, SourceSettings
+    from monitor.settings import Settings
 
 SCHEMA = "mtp-monitor/doctor/1"
-INDEX_DEADLINE_S = 20.0
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +35,7 @@ def register(app: typer.Typer) -> None:
 def doctor(
     ctx: typer.Context,
     *,
-    offline: bool = typer.Option(False, "--offline", help="Ask no index."),  # noqa: FBT003  # typer's form
+    offline: bool = typer.Option(False, "--offline", help="Ask no source."),  # noqa: FBT003  # typer's form
     command: Annotated[
         str | None,
         typer.Option(
@@ -103,11 +102,12 @@ def examine(ctx: typer.Context, *, offline: bool) -> Iterator[Finding]:
     yield from _configuration(ctx, settings)
     yield from _state(settings)
     yield from doctor_tools.examine(settings)
+    known = None if isinstance(host, MonitorError) else host
     if not offline:
         for source in settings.sources:
-            yield _attached(settings, source) if source.kind == "attached" else _index(source)
+            yield doctor_sources.examine(settings, source, known)
     yield from _destinations(settings)
-    yield from _checks(settings, host if not isinstance(host, MonitorError) else None)
+    yield from _checks(settings, known)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -230,37 +230,7 @@ def _database(settings: Settings) -> Finding:
 
 
 # ---------------------------------------------------------------------------------------------
-# Indexes, checks, models
-
-
-def _index(source: SourceSettings) -> Finding:
-    from monitor.net import Http  # noqa: PLC0415
-    from monitor.releases.package_index import PackageIndex  # noqa: PLC0415
-
-    try:
-        with Http(timeout_s=INDEX_DEADLINE_S) as http:
-            index = PackageIndex(source, http)
-            releases = index.poll()
-    except MonitorError as error:
-        advice = error.advice or "see the address and the network; known releases stay usable meanwhile"
-        return Finding("indexes", source.project, State.WARNING, error.what, advice)
-    text = f"{len(releases)} releases at {index.address}"
-    if releases:
-        return Finding("indexes", source.project, State.FINE, f"{text}, newest {releases[-1].version}")
-    return Finding("indexes", source.project, State.WARNING, text, "see `index_url` and the project's name")
-
-
-def _attached(settings: Settings, source: SourceSettings) -> Finding:
-    from monitor.checks import loader  # noqa: PLC0415
-    from monitor.steps import attached  # noqa: PLC0415
-
-    name = f"{source.project} (attached)"
-    try:
-        now = attached.look(settings, source, loader.load_checks(settings.check_dirs))
-    except MonitorError as error:
-        return Finding("indexes", name, State.WARNING, error.what, error.advice)
-    seen = f"{'; '.join(now.engine)}, {len(now.packages)} packages, image {now.image or 'not watched'}"
-    return Finding("indexes", name, State.FINE, f"{now.artifact.version}: {seen}")
+# Checks, models
 
 
 def _checks(settings: Settings, host: Host | None) -> Iterator[Finding]:

@@ -33,6 +33,7 @@ from monitor.web.facts.incidents import (
     upstream_facts,
 )
 from monitor.web.facts.overview import Overview, overview
+from monitor.web.facts.release import ReleaseFacts, release_facts
 from monitor.web.facts.releases import Progress, ReleaseList, release_list
 from monitor.web.facts.run import RunFacts, run_facts
 from monitor.web.facts.run_lines import PAGE, RunList, run_list
@@ -87,6 +88,12 @@ def get_advice(site: SiteOf, check: str | None = None) -> AdviceList:
 def get_releases(site: SiteOf, project: str | None = None, progress: Progress | None = None) -> ReleaseList:
     """Return the known releases, newest first, with what became of them."""
     return release_list(site.station, project=project, progress=progress)
+
+
+@router.get("/releases/{project}/{version}", responses=_NOT_FOUND)
+def get_release(site: SiteOf, project: str, version: str) -> ReleaseFacts:
+    """Return one release: its files, its runs and its notes."""
+    return release_facts(site.station, project, version)
 
 
 @router.get("/runs")

@@ -16,6 +16,7 @@ from fastapi.responses import FileResponse
 from monitor.steps.station import Station
 from monitor.web import api, errors, forms, metrics, pages
 from monitor.web.facts.health import Health, health
+from monitor.web.head import HeadAsGet
 from monitor.web.page import asset_file
 from monitor.web.security import Access, HostNames, Perimeter
 from monitor.web.site import Actions, Site, SiteOf
@@ -51,6 +52,7 @@ def create_app(station: Station, *, actions: Actions, clock: Callable[[], dateti
     settings = station.settings.web
     names = HostNames(settings)
     app.state.site = Site(seen, actions, Access(settings), names)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Perimeter, names=names)
     errors.register(app)
     app.include_router(api.router)

@@ -25,6 +25,7 @@ from monitor.views.run_section import EffectRow, RunSection, run_section
 from monitor.web.facts.comparison import compared_view, comparison
 from monitor.web.facts.incidents import IncidentFacts, incident, incident_list, upstream_facts
 from monitor.web.facts.overview import Standing, overview
+from monitor.web.facts.release import release_facts
 from monitor.web.facts.releases import Progress, release_list
 from monitor.web.facts.run import has_log, run_facts, run_log
 from monitor.web.facts.run_lines import RunLine, run_list
@@ -85,6 +86,12 @@ def get_releases(
         states=list(Progress),
         projects=_projects(site),
     )
+
+
+@router.get("/releases/{project}/{version}")
+def get_release(site: SiteOf, request: Request, project: str, version: str) -> HTMLResponse:
+    """Show one release: its files, its runs and its notes."""
+    return render(request, "release.html", facts=release_facts(site.station, project, version))
 
 
 @router.get("/runs")

@@ -86,7 +86,7 @@ def test_the_commented_examples_of_the_first_file_are_valid_too(
         bare = line.removeprefix("# ")
         is_example = bare != line and (bare.startswith("[") or " = " in bare)
         lines.append(bare if is_example else line)
-    for name in ("web_token", "hub_token", "slack_url"):
+    for name in ("web_token", "hub_token", "github_token", "slack_url"):
         (tmp_path / name).write_text("x", encoding="utf-8")
         (tmp_path / name).chmod(0o600)
     file = tmp_path / "m.toml"

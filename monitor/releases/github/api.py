@@ -64,6 +64,13 @@ class GithubApi:
         """Return what may still be asked, as far as is known; asks nothing."""
         return self._budget.known()
 
+    def quota_in_words(self) -> str:
+        """Return what may still be asked, for people."""
+        quota, who = self.quota(), "with a token" if self.has_token else "without a token"
+        if quota.remaining is None or quota.limit is None:
+            return f"asked {who}"
+        return f"{quota.remaining} of {quota.limit} requests an hour left, {who}"
+
     def address(self, path: str) -> str:
         """Return the address of a path that begins with a slash."""
         return f"{self.settings.api_url}{path}"

@@ -280,6 +280,20 @@ def decide(  # noqa: PLR0917  (the first four name the release, in the order peo
     row.state, row.reason, row.detail = state.value, reason.value if reason else None, clean(detail)
 
 
+def annotate(db: Session, release: Release, *, notes: str, page: str) -> None:
+    """Keep what the makers of a release say of it."""
+    row = db.exec(
+        select(StoredRelease).where(
+            StoredRelease.project == release.project,
+            StoredRelease.version == release.version,
+            StoredRelease.channel == release.channel,
+        )
+    ).first()
+    if row is not None:
+        row.notes, row.page = clean(notes), clean(page)
+        db.flush()
+
+
 def forget_decision(db: Session, project: str, version: str, channel: str) -> None:
     """Make a release news again, for when its file comes back: what was planned for it was called off."""
     row = db.exec(

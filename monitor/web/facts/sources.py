@@ -27,6 +27,8 @@ class SourceLine:
     """Of the last look; empty when it answered."""
     failures: int
     """Looks in a row that brought nothing."""
+    quota: str
+    """What the source still allows to be asked, in words; empty where it sets no limit."""
 
 
 def source_lines(station: Station, db: Db) -> list[SourceLine]:
@@ -45,6 +47,7 @@ def source_lines(station: Station, db: Db) -> list[SourceLine]:
                 due_at=state.due_at if state is not None else None,
                 error=state.error if state is not None else "",
                 failures=state.failures if state is not None else 0,
+                quota=station.surroundings.github.quota_in_words() if source.kind == "github" else "",
             )
         )
     return lines
