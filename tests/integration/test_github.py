@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from monitor import pipeline
 from monitor.domain import Release
 from monitor.errors import ArtifactChangedError, SourceError, SourceLiedError
 from monitor.net import Http
@@ -20,7 +21,8 @@ from monitor.releases.github.api import GithubApi
 from monitor.releases.github.commits import CommitHistory, git_ref
 from monitor.releases.github.source import GithubReleases
 from monitor.settings_tables import SourceSettings
-from standins.github import PAUSES, Fault, GithubServer
+from standins.github import PAUSES, REPOSITORY, Fault, GithubServer
+from standins.service import PROJECT, World
 
 BEGIN = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -468,3 +470,47 @@ def test_a_tag_that_is_not_there_is_said_to_be_missing(desk: Desk) -> None:
 )
 def test_a_version_is_found_in_the_history(project: str, version: str, ref: str | None) -> None:
     assert git_ref(project, version) == ref
+
+
+# ---------------------------------------------------------------------------------------------
+# Notes of what a package index lists
+
+
+def test_notes_of_an_index_s_releases_are_read_from_github_a_few_at_a_time(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    with GithubServer(world.clock) as github:
+        source = SourceSettings(project=PROJECT, repository=REPOSITORY, settle_minutes=0)
+        world.settings = {"github": github.settings(), "sources": (source,)}
+        for build in (9300, 9301):
+            github.release(f"b{build}", body=f"What is new in b{build}")
+        world.release("2026.6.9300")
+        with world.station() as station:
+            pipeline.look(station)
+            world.wait(hours=1)
+            world.release("2026.6.9301")
+            world.release("2026.6.9302")
+            for _ in range(3):
+                pipeline.look(station)
+            rows = {row.release.version: row.release for row in pipeline.listing(station)}
+            assert rows["2026.6.9300"].notes == "What is new in b9300"
+            assert rows["2026.6.9302"].notes == ""
+            # The one without notes is asked for again the next day, when they may have been written.
+            assert len(github.asked("tags/b9302")) == 1
+            github.release("b9302", body="Late words")
+            world.wait(hours=25)
+            pipeline.look(station)
+            rows = {row.release.version: row.release for row in pipeline.listing(station)}
+            assert rows["2026.6.9302"].notes == "Late words"
+            assert rows["2026.6.9302"].page.endswith("/releases/tag/b9302")
+
+
+def test_a_github_that_is_down_stops_no_index(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    with GithubServer(world.clock) as github:
+        gone = github.settings()
+    source = SourceSettings(project=PROJECT, repository=REPOSITORY, settle_minutes=0)
+    world.settings = {"github": gone, "sources": (source,)}
+    world.release("2026.6.9300")
+    with world.station() as station:
+        assert [poll.error for poll in pipeline.look(station)] == [None]
+        assert len(pipeline.listing(station)) == 1

@@ -18,6 +18,8 @@ from monitor import settings
 from monitor.checks import loader
 from monitor.cli import app, machine
 from monitor.errors import HostError
+from monitor.steps.station import now_utc
+from standins.github import GithubServer
 from standins.index import IndexServer
 from standins.wheels import wheel
 
@@ -405,3 +407,52 @@ def test_models_fetch_hands_the_token_to_the_hub_only_and_names_the_commit(
     assert "c" * 40 in done.stdout
     assert "pinned by writing the commit" in done.stderr
     assert SECRET not in done.output
+
+
+# ---------------------------------------------------------------------------------------------
+# GitHub
+
+
+def github_config(github: GithubServer, folder: Path, **source: str) -> None:
+    settings = github.settings()
+    given = {"project": "llama.cpp", "kind": "github", "channel": "nightly", **source}
+    lines = [f'{key} = "{value}"' for key, value in given.items()]
+    (folder / "mtp-monitor.toml").write_text(
+        "[[sources]]\n"
+        + "\n".join(lines)
+        + f'\n[github]\napi_url = "{settings.api_url}"\nweb_url = "{settings.web_url}"\n'
+        + f'file_hosts = ["{settings.file_hosts[0]}"]\n'
+    )
+
+
+def test_init_writes_a_github_source_for_llama_cpp(call: Call, tmp_path: Path) -> None:
+    assert call("init", "--project", "llama.cpp").exit_code == 0
+    written = settings.load(tmp_path / "mtp-monitor.toml")
+    assert [(source.project, source.kind) for source in written.sources] == [("llama.cpp", "github")]
+    assert written.checks_of("llama.cpp") == ("synthetic-qwen35-native",)
+
+
+def test_doctor_asks_github_and_tells_what_is_left(call: Call, tmp_path: Path) -> None:
+    with GithubServer(now_utc) as github:
+        name = "llama-b9300-bin-ubuntu-x64.tar.gz"
+        github.release("b9300", files={name: b"x"}, prerelease=True)
+        github_config(github, tmp_path)
+        found = findings(call("doctor", "--json"), "indexes")["llama.cpp (nightly)"]
+        assert found["state"] == "fine"
+        assert f"newest 9300 ({name}); 59 of 60 requests an hour left, without a token" in found["text"]
+        github.delete("b9300")
+        github.release("b9301", files={"llama-b9301-bin-macos-arm64.tar.gz": b"x"}, prerelease=True)
+        found = findings(call("doctor", "--json"), "indexes")["llama.cpp (nightly)"]
+        assert found["state"] == "warning"
+        assert "none with a file like llama-b*-bin-ubuntu-x64.tar.gz" in found["text"]
+        assert not github.violations
+    assert not (tmp_path / "state").exists()
+
+
+def test_doctor_explains_a_github_that_cannot_be_reached(call: Call, tmp_path: Path) -> None:
+    with GithubServer(now_utc) as github:
+        github_config(github, tmp_path)
+    found = findings(call("doctor", "--json"), "indexes")["llama.cpp (nightly)"]
+    assert found["state"] == "warning"
+    assert "cannot be reached" in found["text"]
+    assert found["advice"]
