@@ -23,6 +23,7 @@ from monitor.settings_values import (
     Hours,
     Minutes,
     Name,
+    Price,
     SecretFile,
     Table,
     Text,
@@ -83,6 +84,14 @@ class HostSettings(Table):
     gpu_minutes_per_day: Minutes | None = Field(
         None, description="Most GPU minutes used in 24 hours. Default: no limit."
     )
+    price_per_kwh: Price | None = Field(
+        None, description="What a kilowatt-hour costs: reports then say what a million tokens cost."
+    )
+    price_per_gpu_hour: Price | None = Field(
+        None,
+        description="What an hour of the GPU costs, rented or written off. Added to the other price.",
+    )
+    currency: Name = Field("EUR", description="What the prices are in.")
 
     @property
     def window_times(self) -> tuple[time, time] | None:

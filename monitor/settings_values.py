@@ -73,6 +73,7 @@ AnyPath = Annotated[Path, AfterValidator(_absolute)]
 Interpreter = Annotated[Path, AfterValidator(_interpreter)]
 CmakeOption = Annotated[str, StringConstraints(pattern=r"^-D[A-Za-z0-9_]+(:[A-Z]+)?=.*$")]
 """Such as `-DGGML_CUDA_F16=ON`."""
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Minutes = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Limits = Annotated[str, AfterValidator(_specifier)]
 """Version limits such as `>=0.20`."""

@@ -19,6 +19,7 @@ from monitor.store.queries import checks, environments, hosts, judgements, relea
 from monitor.store.queries.releases import ReleaseRow
 from monitor.store.queries.runs import Run
 from monitor.views import report
+from monitor.views.cost import Prices
 from monitor.views.models import ReleaseLine, ReportView, RunView
 
 _LOG_TAIL_BYTES = 4096
@@ -90,6 +91,7 @@ def run_view(station: Station, run_id: int) -> RunView:
         check = checks.get(db, run.check_digest) or loader.pick(run.check_id, station.checks)
         host = hosts.get(db, run.host) or station.host
         confirm = sessions.load(db, run.id, Subject.REFERENCE, Role.CONFIRM)
+        owner = station.settings.host
         return RunView(
             run_id=run.id,
             title=check.title,
@@ -113,6 +115,7 @@ def run_view(station: Station, run_id: int) -> RunView:
             planted=is_planted(run.version),
             commands=_commands(run, reference, confirmed=confirm is not None),
             log_tail=_log_tail(station, run) if run.state is RunState.FAILED else "",
+            prices=Prices(owner.price_per_kwh, owner.price_per_gpu_hour, owner.currency),
         )
 
 

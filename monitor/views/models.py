@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from monitor.domain import Artifact, Check, Environment, Host, Judgement, SampleSet, Tier
+from monitor.views.cost import Prices
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class RunView:
     commands: tuple[tuple[str, str], ...]
     """Pairs of a title and an exact command line."""
     log_tail: str
+    prices: Prices | None = None
+    """What the owner pays, where that was configured."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from monitor.domain import Arm, ArmSummary, Channel, Effect, Guard, Judgement, Metric, Verdict
+from monitor.domain import Arm, ArmSummary, Channel, Effect, Guard, Judgement, Metric, SampleSet, Verdict
 from monitor.judge.beside import ArmFigures, arms_side_by_side
 from monitor.judge.metrics import OVERALL
 from monitor.judge.policy import JudgingPolicy
 from monitor.views import charts, numbers, words
 from monitor.views.comparison_charts import Pair, dumbbells, positions
+from monitor.views.cost import CostRow, cost_rows
 from monitor.views.gpu import GpuSection, gpu_section
 from monitor.views.models import RunView
 from monitor.views.packages import PackageRow, package_rows
@@ -94,6 +95,8 @@ class RunSection:
     beside: tuple[ArmFigures, ...]
     """MTP beside other ways of speculation; empty where no other was measured."""
     beside_missing: tuple[Arm, ...]
+    costs: tuple[CostRow, ...]
+    """What a million tokens cost; empty where no price is known."""
     points: tuple[SessionPoint, ...]
     tripped: tuple[Guard, ...]
     broken: bool
@@ -175,6 +178,7 @@ def run_section(view: RunView) -> RunSection:
         beside_missing=tuple(arm for arm in view.check.beside if arm not in {one.arm for one in beside})
         if view.candidate_samples
         else (),
+        costs=_costs(view, summaries, (old, new)) if believed else (),
         points=tuple(points),
         tripped=tuple(guard for guard in judgement.guards if guard.tripped) if judgement else (),
         broken=any(guard.tripped and guard.outcome for guard in judgement.guards) if judgement else False,
@@ -190,6 +194,17 @@ def run_section(view: RunView) -> RunSection:
 
 # ---------------------------------------------------------------------------------------------
 # Words
+
+
+def _costs(
+    view: RunView,
+    summaries: Sequence[tuple[ArmSummary | None, ArmSummary]],
+    judged: tuple[SampleSet | None, SampleSet | None],
+) -> tuple[CostRow, ...]:
+    if not summaries:
+        return ()
+    old, new = summaries[0]
+    return cost_rows(view.prices, view.check.concurrency, (old, judged[0]), (new, judged[1]))
 
 
 def _verdict(view: RunView) -> VerdictWords:
