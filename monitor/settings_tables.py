@@ -27,6 +27,7 @@ from monitor.settings_values import (
     SecretFile,
     Table,
     Text,
+    TorchBackend,
     Window,
     clock_times,
 )
@@ -220,6 +221,12 @@ class UvSettings(Table):
         None, description="Python for environments, a version or a path. Default: the monitor's own."
     )
     cache_dir: AnyPath | None = Field(None, description="Folder of uv's cache. Default: uv's own choice.")
+    torch_backend: TorchBackend | None = Field(
+        None,
+        description="Build of PyTorch that engines get, from PyTorch's own index: `auto` (what the driver "
+        "runs), `cpu`, `cu129`, `cu130`, … It has to be the CUDA that the engine's wheel was built for. "
+        "Default: the one of the package index.",
+    )
 
 
 class BuildSettings(Table):

@@ -71,6 +71,8 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 SecretFile = Annotated[Path, AfterValidator(_private_file)]
 AnyPath = Annotated[Path, AfterValidator(_absolute)]
 Interpreter = Annotated[Path, AfterValidator(_interpreter)]
+TorchBackend = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|xpu|cu\d{2,3}|rocm\d+(\.\d+)*)$")]
+"""As uv's `--torch-backend` has it."""
 CmakeOption = Annotated[str, StringConstraints(pattern=r"^-D[A-Za-z0-9_]+(:[A-Z]+)?=.*$")]
 """Such as `-DGGML_CUDA_F16=ON`."""
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]

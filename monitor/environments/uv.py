@@ -56,7 +56,8 @@ class WheelBuilder:
 
     def key(self, artifact: Artifact) -> str:
         """Return the name of the artifact's environment on the configured Python."""
-        return record.key_of(artifact, self.python_name)
+        backend = self._settings.torch_backend
+        return record.key_of(artifact, f"{self.python_name}-{backend}" if backend else self.python_name)
 
     def build(self, order: Order) -> Environment:
         """Install the wheel and what it needs; raises as `Builder.build` does."""
@@ -97,7 +98,7 @@ class WheelBuilder:
         tell(f"resolving {artifact.project} {artifact.version}")
         resolve = [
             *("pip", "compile", "--quiet", "--format", "pylock.toml", *_WHEELS_ONLY, *python),
-            *(*uv.find_links(), "--output-file", str(lock), str(asked)),
+            *(*uv.find_links(), *self._torch(), "--output-file", str(lock), str(asked)),
         ]
         if left_out := leftout.overrides(artifact.project):
             without = building / "without.txt"
@@ -111,10 +112,15 @@ class WheelBuilder:
         tell(f"installing {len(pins)} package{'s' if len(pins) > 1 else ''}")
         install = [
             *("pip", "install", "--require-hashes", "--no-deps", "--compile-bytecode", *_WHEELS_ONLY),
-            *(*python, *uv.find_links(), "--requirement", str(pinned)),
+            *(*python, *uv.find_links(), *self._torch(), "--requirement", str(pinned)),
         ]
         _online_then_offline(uv, install, building, _INSTALL_S, offline=offline)
         return pins
+
+    def _torch(self) -> list[str]:
+        """Return the option by which uv takes PyTorch from the index of one CUDA version."""
+        backend = self._settings.torch_backend
+        return ["--torch-backend", backend] if backend else []
 
     def _brought(self, order: Order, wanted: Wanted, error: MonitorError) -> str:
         artifact = order.artifact

@@ -3,9 +3,10 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,27 @@ def index() -> Iterator[IndexServer]:
 @pytest.fixture
 def environments(tmp_path: Path) -> Environments:
     return made(tmp_path)
+
+
+def test_the_kind_of_pytorch_is_asked_of_uv_and_makes_an_environment_of_its_own(
+    tmp_path: Path, index: IndexServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    real = command.run_bound
+
+    def noted(words: Sequence[str], *rest: Any) -> tuple[int, str, str]:
+        asked.append(list(words))
+        return real(words, *rest)
+
+    artifact = publish(index)
+    plain = made(tmp_path).provision(artifact, source(index))
+    monkeypatch.setattr(command, "run_bound", noted)
+    uv = UvSettings(cache_dir=tmp_path / "cache", torch_backend="cu130")
+    found = Environments.at(tmp_path / "environments", uv=uv).provision(artifact, source(index))
+    assert found.key == f"{plain.key}-cu130"
+    for step in ("compile", "install"):
+        (words,) = [words for words in asked if words[1:3] == ["pip", step]]
+        assert words[words.index("--torch-backend") + 1] == "cu130"
 
 
 def without_network(monkeypatch: pytest.MonkeyPatch) -> None:
