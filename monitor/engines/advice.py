@@ -56,6 +56,11 @@ def united(below: Iterable[Advice], above: Iterable[Advice], names: tuple[str, s
     return in_order(found)
 
 
+def elsewhere(found: Iterable[Advice]) -> list[Advice]:
+    """Return findings of the nearest known version for one beyond it: only traps are certain."""
+    return [replace(finding, certain=finding.kind == "trap") for finding in found]
+
+
 def compared(found: Iterable[Advice], running: Iterable[Advice]) -> list[Advice]:
     """Return `found`, with those marked that are not among those of what is running."""
     known = {_key(finding) for finding in running}

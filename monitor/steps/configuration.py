@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from packaging import version as versions
+
 from monitor.domain.llama_builds import vendored
-from monitor.engines import llama_advice, llama_flags
-from monitor.engines.advice import Advice, compared, in_order, united
+from monitor.engines import llama_advice, llama_flags, vllm_advice, vllm_flags
+from monitor.engines.advice import Advice, compared, elsewhere, in_order, united
 from monitor.engines.command_line import LLAMA_SERVER, CommandLine
 from monitor.engines.llama_flags import Options
 from monitor.engines.llama_help import read_help
@@ -73,6 +75,12 @@ def version_of(spec: str, option: str) -> Version:
             advice=f"give PROJECT==VERSION, such as llama.cpp==b11549; projects: {', '.join(PROJECTS)}",
         )
     if PROJECTS[project].upstream != "llama.cpp":
+        try:
+            versions.Version(version)
+        except versions.InvalidVersion as error:
+            raise UnknownNameError(
+                f"{option} {spec} holds no version.", advice="give one such as vllm==0.33.0"
+            ) from error
         return Version(project, version, None)
     if project == "llama-cpp-python":
         build = vendored(version).number
@@ -104,7 +112,7 @@ def look_at(
                 advice="name a version of the server that the command starts",
             )
     if version.build is None:
-        raise UnknownNameError("vLLM is not looked at yet.")
+        return _of_vllm(command, version, running)
     below, above = _options(version, help_of)
     findings = _llama(command, version, below, above)
     if running is not None and running.build is not None:
@@ -117,11 +125,45 @@ def look_at(
     return Configuration(command, version, running, _basis(version, below, above), tuple(findings))
 
 
+def _of_vllm(command: CommandLine, version: Version, running: Version | None) -> Configuration:
+    below, above = vllm_flags.options_of(_number(version))
+    findings = _vllm(command, version)
+    if running is not None:
+        findings = compared(findings, _vllm(command, running))
+        old, _ = vllm_flags.options_of(_number(running))
+        moved = vllm_advice.changes(command, old, above, (_number(running), _number(version)))
+        findings = in_order([*findings, *moved])
+    known, number = vllm_flags.observed(), _number(version)
+    if number in known:
+        basis = Basis(exact=True, text=f"what the command line of {number} takes")
+    elif number > known[-1]:
+        basis = Basis(exact=False, text=f"{known[-1]}, the newest version that is known; this one is newer")
+    elif number < known[0]:
+        basis = Basis(exact=False, text=f"{known[0]}, the oldest version that is known, and release notes")
+    else:
+        basis = Basis(exact=False, text=f"its neighbours {below.version} and {above.version}")
+    return Configuration(command, version, running, basis, tuple(findings))
+
+
+def _vllm(command: CommandLine, version: Version) -> list[Advice]:
+    number = _number(version)
+    below, above = vllm_flags.options_of(number)
+    earlier = vllm_advice.advise(command, below, number)
+    if below.version == above.version:
+        return earlier if below.version == number else elsewhere(earlier)
+    names = (str(below.version), str(above.version))
+    return united(earlier, vllm_advice.advise(command, above, number), names)
+
+
+def _number(version: Version) -> versions.Version:
+    return versions.Version(version.version)
+
+
 def _llama(command: CommandLine, version: Version, below: Options, above: Options) -> list[Advice]:
     build = version.build or 0
     earlier = llama_advice.advise(command, below, build)
     if below.build == above.build:
-        return earlier
+        return earlier if below.exact else elsewhere(earlier)
     names = (f"b{below.build}", f"b{above.build}")
     return united(earlier, llama_advice.advise(command, above, build), names)
 
