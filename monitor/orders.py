@@ -1,15 +1,18 @@
-"""Orders: what people ask for beside the daemon's own news: a run, how it stands, a calibration."""
+"""Orders: what people ask for beside the daemon's own news: a run, a calibration, a bisection."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
-from monitor.domain import RunState
+from monitor import bisect as bisecting
+from monitor.domain import Bisection, RunState, Tier
+from monitor.errors import UnknownNameError
 from monitor.judge.calibration import Calibration
-from monitor.pipeline import RunOutcome, RunRequest, Station, execute, named
+from monitor.pipeline import RunOutcome, RunRequest, Station, execute, named, work_off
 from monitor.steps import calibrate as calibrating
 from monitor.steps import plan as planning
-from monitor.store.queries import judgements, queue, releases, runs
+from monitor.store.queries import bisections, judgements, queue, releases, runs
 from monitor.store.queries.runs import Run
 from monitor.store.transitions import ENDED
 
@@ -72,4 +75,63 @@ def calibrate(station: Station, check_id: str, release: str, *, measurements: in
             return None
         found = calibrating.refresh(station, check, outcome.run)
         done = len(calibrating.measured(station, outcome.run))
+    return found
+
+
+# ---------------------------------------------------------------------------------------------
+# Bisections
+
+
+def bisect(
+    station: Station, check_id: str, project: str, good: str, bad: str, *, tier: Tier, again: bool = False
+) -> Bisection:
+    """Return the search between two versions of a project: one that is there, else one begun now.
+
+    Args:
+        station: where it is made.
+        check_id: the check that shows the loss.
+        project: what the versions are of.
+        good: VERSION[@sha256-prefix] of a release without the loss.
+        bad: of a later one with it.
+        tier: how much of the check is run at each step.
+        again: begin another although one has found it.
+
+    Raises:
+        UnknownNameError: for a check or release that is not known, or in the wrong order.
+        HostError: when this machine cannot run the check.
+
+    """
+    check = planning.runnable_check(station, check_id, project)
+    ends = [planning.resolve(station, f"{project}=={version}") for version in (good, bad)]
+    found = bisecting.begin(station, check, *ends, tier=tier, again=again)
+    if station.daemon() is not None:
+        bisecting.advance(station, found.id, queued=True)
+    return found
+
+
+def searched(station: Station, bisection_id: int) -> Iterator[Bisection]:
+    """Carry a search out here, yielding how it stands before each run and at its end.
+
+    Raises:
+        SourceError, ModelError, DiskFullError, HostError: as `run`. What was answered stays, and the search
+            goes on when it is asked for again.
+
+    """
+    while (run := bisecting.advance(station, bisection_id, queued=False)) is not None:
+        yield bisection(station, bisection_id)
+        work_off(station, run)
+    yield bisection(station, bisection_id)
+
+
+def bisection(station: Station, bisection_id: int) -> Bisection:
+    """Return a search as it stands.
+
+    Raises:
+        UnknownNameError: when there is no such one.
+
+    """
+    with station.store.read() as db:
+        found = bisections.get(db, bisection_id)
+    if found is None:
+        raise UnknownNameError(f"There is no bisection {bisection_id}.")
     return found

@@ -12,6 +12,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, replace
 
+from monitor import bisect as bisecting
 from monitor.alerts.deliver import deliver
 from monitor.alerts.incidents import announce, remind
 from monitor.alerts.stale import notice_silence
@@ -73,6 +74,7 @@ __all__ = [
     "run",
     "tell",
     "work",
+    "work_off",
 ]
 
 
@@ -123,14 +125,16 @@ def look(station: Station, *, only_due: bool = False) -> list[Poll]:
 def work(station: Station, dispatcher: Dispatcher | None = None) -> int:
     """Carry out the queue, as far as hours and budgets allow, telling of each release when it is done."""
     dispatcher = dispatcher or LocalDispatcher(station)
+    bisecting.move_on(station)
     if dispatcher.next() is None:
         return 0
     with borrowed(station):
-        return dispatcher.work(lambda queued: _work_off(station, queued))
+        return dispatcher.work(lambda queued: work_off(station, queued))
 
 
 def is_work_due(station: Station) -> bool:
-    """Say whether a run may be begun now."""
+    """Say whether a run may be begun now; bisections take their next step first."""
+    bisecting.move_on(station)
     return LocalDispatcher(station).next() is not None
 
 
@@ -149,12 +153,22 @@ def tell(station: Station) -> None:
     )
 
 
-def _work_off(station: Station, queued: Run) -> None:
-    request = planning.request_of(queued)
-    check = planning.runnable_check(station, request.check, queued.project)
-    artifact = planning.resolve(station, request.release)
-    execute(station, request, check, artifact, planning.take_up(station, check, queued))
+def work_off(station: Station, queued: Run) -> None:
+    """Carry out one run of the queue, make its end known, and let what rests on it go on.
+
+    Raises:
+        MonitorError: as `run`; the run keeps what it measured and goes on later.
+
+    """
+    if bisecting.is_step(station, queued):
+        bisecting.visit(station, queued)
+    else:
+        request = planning.request_of(queued)
+        check = planning.runnable_check(station, request.check, queued.project)
+        artifact = planning.resolve(station, request.release)
+        execute(station, request, check, artifact, planning.take_up(station, check, queued))
     announce(station)
+    bisecting.move_on(station)
 
 
 # ---------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from monitor.settings_tables import (
     ENV_PREFIX,
     AnyPath,
     Assignment,
+    BisectSettings,
     BuildSettings,
     DestinationSettings,
     GithubSettings,
@@ -42,6 +43,7 @@ from monitor.settings_tables import (
 
 __all__ = [
     "Assignment",
+    "BisectSettings",
     "BuildSettings",
     "DestinationSettings",
     "GithubSettings",
@@ -110,6 +112,7 @@ class Settings(BaseSettings):
     )
     host: HostSettings = Field(HostSettings(), description="This machine's hours, commands and budgets.")
     schedule: ScheduleSettings = Field(ScheduleSettings(), description="When the daemon looks.")
+    bisect: BisectSettings = Field(BisectSettings(), description="Finding where a loss began, by itself.")
     destinations: tuple[DestinationSettings, ...] = Field((), description="Where messages go.")
     allow_private_hosts: tuple[Text, ...] = Field(
         (), description="Host names that may be sent to although their address is private."

@@ -126,6 +126,16 @@ class ScheduleSettings(Table):
     )
 
 
+class BisectSettings(Table):
+    """The search for the first bad release after a confirmed regression ([bisect.md](bisect.md))."""
+
+    automatic: bool = Field(
+        default=False,
+        description="Whether it is found by itself where a confirmed regression began. Such runs go last in "
+        "the queue, and keep to the hours and budgets of `host`.",
+    )
+
+
 class DestinationSettings(Table):
     """Where messages go."""
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from monitor.alerts.findings import NAME, line, speedups
-from monitor.domain import Direction, Host, Incident, IncidentStep, Judgement, Signature
+from monitor.domain import Bisection, Direction, Host, Incident, IncidentStep, Judgement, Signature
 from monitor.domain.incidents import Action
 from monitor.judge.drift import Creep
 from monitor.store.queries.run_rows import Run
@@ -33,12 +33,15 @@ class Change:
     """Which release to run meanwhile."""
     creep: Creep | None = None
     """Of slow drift: the series of the metric that was lost most, from the epoch's first good run on."""
+    bisection: Bisection | None = None
+    """The search for where the loss began, once it has found something."""
 
 
 _ORDER = (
     Action.OPENED,
     Action.REOPENED,
     Action.WORSE,
+    Action.BISECTED,
     Action.SEEN_AGAIN,
     Action.WOKEN,
     Action.REMINDED,
@@ -52,6 +55,7 @@ _TITLES: dict[Action, str] = {
     Action.OPENED: "Regressed",
     Action.REOPENED: "Opened again",
     Action.WORSE: "Got worse",
+    Action.BISECTED: "Where it began",
     Action.SEEN_AGAIN: "Still regressed",
     Action.WOKEN: "Awake again",
     Action.REMINDED: "Still regressed",
@@ -120,6 +124,7 @@ def sentence(change: Change, host: Host) -> str:
     said = {
         Action.SEEN_AGAIN: lambda: _seen_again(change, machine),
         Action.WORSE: lambda: f"It got worse: {loss}",
+        Action.BISECTED: lambda: f"On {machine}: {change.step.why}",
         Action.WOKEN: lambda: f"No longer snoozed: {loss}",
         Action.REMINDED: lambda: f"Still open since {numbers.day(change.incident.opened_at)}: {loss}",
         Action.RESOLVED: lambda: _resolved(change, machine),

@@ -19,7 +19,10 @@ from monitor.alerts.render import Change
 from monitor.domain import (
     LIVE_STATES,
     Action,
+    Artifact,
     Basis,
+    Bisection,
+    Check,
     Direction,
     Incident,
     IncidentState,
@@ -36,7 +39,7 @@ from monitor.steps import drift
 from monitor.steps.advise import advise
 from monitor.steps.states import MONITOR
 from monitor.steps.station import Station
-from monitor.store.queries import incidents, judgements, outbox, queue, runs
+from monitor.store.queries import bisections, incidents, judgements, outbox, queue, runs
 from monitor.store.queries.runs import Run
 from monitor.views.advice import said
 
@@ -273,6 +276,52 @@ def remind(station: Station) -> list[Message]:
 
 
 # ---------------------------------------------------------------------------------------------
+# What a bisection does
+
+
+def of_loss(station: Station, db: Db, check: Check, bad: Artifact) -> int | None:
+    """Return the incident that goes on about the loss of a release, if there is one."""
+    for incident in incidents.live_of_series(
+        db, machine_id=station.host.machine_id, project=bad.project, check_id=check.id
+    ):
+        named = {incident.first_bad_run_id, incident.latest_bad_run_id, incident.worst_run_id}
+        if incident.direction is Direction.REGRESSED and any(
+            _run(db, number).artifact_sha256 == bad.sha256 for number in named
+        ):
+            return incident.id
+    return None
+
+
+def bisected(station: Station, db: Db, found: Bisection) -> list[Message]:
+    """Put what a bisection has found on its incident, in the caller's transaction, and tell of it once.
+
+    The first bad release becomes the incident's. Nobody is told when there was nothing between the ends,
+    after the incident has ended, or while it is snoozed; its log and its page have the result all the same.
+    """
+    incident = incidents.get(db, found.incident_id) if found.incident_id is not None else None
+    if incident is None:
+        return []
+    now, bad = station.clock(), found.first_bad
+    first = _run(db, bad.run_id if bad.run_id is not None else incident.first_bad_run_id)
+    earlier = first.place < _run(db, incident.first_bad_run_id).place
+    changed = replace(
+        incident,
+        changed_at=now,
+        first_bad_run_id=first.id if earlier else incident.first_bad_run_id,
+    )
+    runs_of_ends = (first.id, *([found.last_good.run_id] if found.last_good.run_id is not None else []))
+    step = _step(Action.BISECTED, incident.state, incident.state, found.reason, runs_of_ends, now)
+    kept = incidents.change(db, changed, step)
+    if len(found.visits) == len((found.last_good, found.first_bad)) or kept.state not in _TOLD:
+        return []
+    judgement = judgements.numbered(db, bad.judgement_id) if bad.judgement_id is not None else None
+    return _write_incidents(station, db, [_change(station, db, kept, step, first, judgement)])
+
+
+_TOLD = (IncidentState.OPEN, IncidentState.ACKNOWLEDGED)
+
+
+# ---------------------------------------------------------------------------------------------
 # Writing
 
 
@@ -335,6 +384,7 @@ def _change(  # noqa: PLR0917  # where, then what changed and by which run
         first_bad_version=_run(db, incident.first_bad_run_id).version,
         advice=said(advice) if advice is not None else None,
         creep=creep,
+        bisection=bisections.of_incident(db, incident.id),
     )
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from monitor.alerts.changes import Change, ended, release_name, sentence, title, urgency
 from monitor.alerts.findings import NAME, figure, finding, line
-from monitor.domain import Host, Judgement, Verdict
+from monitor.domain import Bisection, BisectionState, Host, Judgement, Verdict
 from monitor.judge.drift import Creep
 from monitor.planted.names import is_planted
+from monitor.releases.commits import commits_between
 from monitor.store.queries.run_rows import Run
 from monitor.views import words
 
@@ -143,6 +144,7 @@ def _incident(change: Change, host: Host, pages: _Pages) -> dict[str, Any]:
         "fixed_by_version": _known(run.version if incident.fixed_by_run_id == run.id else None),
         "predecessor": _predecessor(change.predecessor),
         "drift": _drift(change.creep),
+        "bisection": _bisection(change.bisection, pages),
         **found,
         "to_run": _to_run(change, pages),
         "advice": words.DRIFT_ADVICE if change.creep is not None and found["advice"] else found["advice"],
@@ -203,6 +205,25 @@ def _predecessor(judgement: Judgement | None) -> dict[str, Any] | None:
         "version": _known(judgement.reference.version if judgement.reference else None),
         "verdict": judgement.verdict.value,
         "headline": line(judgement.headline),
+    }
+
+
+def _bisection(found: Bisection | None, pages: _Pages) -> dict[str, Any] | None:
+    if found is None or found.state not in {BisectionState.FOUND, BisectionState.NARROWED}:
+        return None
+    good, bad = found.last_good.version, found.first_bad.version
+    commits = commits_between(found.project, good, bad)
+    return {
+        "id": found.id,
+        "state": found.state.value,
+        "last_good_version": line(good, NAME),
+        "first_bad_version": line(bad, NAME),
+        "steps": found.steps,
+        "unanswered": len(found.suspects),
+        "commits": line(str(commits), NAME) if commits else None,
+        "commits_url": commits.url if commits else None,
+        "text": line(found.reason),
+        "url": pages.to(f"bisections/{found.id}"),
     }
 
 

@@ -151,6 +151,9 @@ def _incidents(blocks: Blocks, data: dict[str, Any]) -> None:
                 f"Against {plain(predecessor['version'] or 'the release before')} alone: "
                 f"{plain(predecessor['headline'])}"
             )
+        bisection = item.get("bisection")
+        if bisection:
+            blocks.section(_began(bisection))
         blocks.context(_facts_of(item))
         if len(several) > 1:
             blocks.section(_links(item))
@@ -169,6 +172,14 @@ def _series(drift: dict[str, Any]) -> str:
 
 def _percent(change: float | None) -> str:
     return plain(numbers.change(change)) if change else "the same"
+
+
+def _began(bisection: dict[str, Any]) -> str:
+    """Return where a loss began, with the commits where the versions name them."""
+    text = f"*Where it began:* {plain(bisection['text'])}"
+    if bisection["commits_url"]:
+        text += f" Commits: {link(bisection['commits_url'], bisection['commits'])}"
+    return text
 
 
 def _run(blocks: Blocks, data: dict[str, Any]) -> None:

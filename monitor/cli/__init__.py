@@ -28,6 +28,8 @@ COMMANDS = (
     "releases",
     "advice",
     "run",
+    "bisect",
+    "gate",
     "watch",
     "serve",
     "incidents",

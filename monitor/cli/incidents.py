@@ -250,12 +250,23 @@ def _summary(station: Station, incident: Incident, named: dict[str, Run | None])
 
 
 def _document(station: Station, incident: Incident) -> dict[str, Any]:
-    from monitor.store.queries import incidents  # noqa: PLC0415
+    from monitor.store.queries import bisections, incidents  # noqa: PLC0415
 
     with station.store.read() as db:
         log = incidents.log(db, incident.id)
+        search = bisections.of_incident(db, incident.id)
     return {
         **_summary(station, incident, _runs(station, incident)),
+        "bisection": None
+        if search is None
+        else {
+            "bisection": search.id,
+            "state": search.state,
+            "last_good": search.last_good.version,
+            "first_bad": search.first_bad.version,
+            "steps": search.steps,
+            "reason": search.reason,
+        },
         "log": [
             {"at": step.at, "action": step.action, "who": step.who, "why": step.why, "runs": step.run_ids}
             for step in log

@@ -68,7 +68,7 @@ def run(
         if project not in known and station.settings.source(project) is not None:
             pipeline.discover(station, project)
         daemon = station.daemon()
-        outcome = pipeline.run(station, request) if daemon is None else _follow(station, request, daemon)
+        outcome = pipeline.run(station, request) if daemon is None else follow(station, request, daemon)
         if daemon is None:
             pipeline.tell(station)
     if as_json:
@@ -78,7 +78,7 @@ def run(
     raise typer.Exit(code_of(outcome))
 
 
-def _follow(station: Station, request: RunRequest, daemon: str) -> RunOutcome:
+def follow(station: Station, request: RunRequest, daemon: str) -> RunOutcome:
     """Put the run in the daemon's queue and wait for its end; ending this command leaves it there.
 
     Raises:

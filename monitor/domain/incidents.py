@@ -49,6 +49,8 @@ class Action(StrEnum):
     ACCEPTED = "accepted as the new reference"
     FALSE_ALARM = "called a false alarm"
     REOPENED = "opened again"
+    BISECTED = "bisected"
+    """A bisection has found where it began."""
 
 
 @dataclass(frozen=True, slots=True)

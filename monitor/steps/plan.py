@@ -31,6 +31,8 @@ ITSELF = "itself"
 """What an A/A run is compared with: an earlier run of the same artifact."""
 DAEMON = "daemon"
 """Who asks for the runs of new releases."""
+BISECTION = "bisection"
+"""Who asks for a release between a good and a bad one. Such a run is measured only as far as its answer."""
 ASKED = 10
 """Priority of what a person asked for: it goes before what the daemon found by itself."""
 _SPEC = re.compile(r"(?P<project>[A-Za-z0-9._-]+)==(?P<version>[^@\s]+)(?:@(?P<sha256>[0-9a-fA-F]{4,64}))?")
@@ -174,6 +176,7 @@ def plan(
             )
             if run.tier is request.tier
             and run.state not in (RunState.CANCELLED, RunState.SKIPPED)
+            and run.requested_by != BISECTION
             and _belongs(run, epoch)
         ]
         if existing and not (request.again and existing[0].state in _FINISHED):
@@ -253,6 +256,7 @@ def earlier_of_itself(station: Station, run: Run) -> Run | None:
             if other.artifact_id == run.artifact_id
             and other.tier is run.tier
             and other.state is RunState.DONE
+            and other.requested_by != BISECTION
             and other.id < run.id
         ]
     return alike[0] if alike else None

@@ -18,11 +18,13 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
 
 from monitor import sample_file
-from monitor.domain import Header, IncidentState, Metric, RunState, Sample, Session
+from monitor.domain import BisectionState, Header, IncidentState, Metric, RunState, Sample, Session
 from monitor.errors import UnknownNameError
+from monitor.steps.gate import Gate, gate
 from monitor.steps.publish import sample_sets
 from monitor.web.errors import ErrorDocument, Forbidden, Unauthorised, changing
 from monitor.web.facts.advice import AdviceList, advice_list
+from monitor.web.facts.bisections import BisectionFacts, BisectionList, bisection, bisection_list
 from monitor.web.facts.comparison import ComparisonFacts, comparison
 from monitor.web.facts.incidents import (
     IncidentFacts,
@@ -193,6 +195,28 @@ def get_incident(site: SiteOf, incident_id: Id) -> IncidentFacts:
 def get_upstream(site: SiteOf, incident_id: Id) -> UpstreamFacts:
     """Return a ready text for the project's tracker: title, Markdown, and the commands that reproduce it."""
     return upstream_facts(site.station, incident_id)
+
+
+@router.get("/bisections")
+def get_bisections(site: SiteOf, state: BisectionState | None = None) -> BisectionList:
+    """Return the searches for first bad releases on this host, newest first."""
+    return bisection_list(site.station, state)
+
+
+@router.get("/bisections/{bisection_id}", responses=_NOT_FOUND)
+def get_bisection(site: SiteOf, bisection_id: Id) -> BisectionFacts:
+    """Return one search with every release on its way."""
+    return bisection(site.station, bisection_id)
+
+
+@router.get("/gate", responses=_NOT_FOUND)
+def get_gate(
+    site: SiteOf,
+    release: Annotated[str, Query(max_length=300, examples=["vllm==0.29.1"])],
+    check: Annotated[list[str] | None, Query()] = None,
+) -> Gate:
+    """Return whether a release is safe to upgrade to on this host, from stored results alone."""
+    return gate(site.station, release, check or ())
 
 
 @router.get("/status")

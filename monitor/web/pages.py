@@ -14,7 +14,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from markupsafe import Markup
 
-from monitor.domain import Metric, RunState
+from monitor.domain import BisectionState, Metric, RunState
 from monitor.domain.incidents import LIVE_STATES, IncidentState
 from monitor.judge.metrics import OVERALL
 from monitor.steps.publish import run_view
@@ -22,6 +22,7 @@ from monitor.steps.upstream import is_for_upstream
 from monitor.views import report, series_chart, words
 from monitor.views.models import ReportView, RunView
 from monitor.views.run_section import EffectRow, RunSection, run_section
+from monitor.web.facts.bisections import bisection
 from monitor.web.facts.comparison import compared_view, comparison
 from monitor.web.facts.incidents import IncidentFacts, incident, incident_list, upstream_facts
 from monitor.web.facts.overview import Standing, overview
@@ -338,6 +339,18 @@ def get_upstream_file(site: SiteOf, incident_id: Id) -> Response:
     headers = {"content-disposition": f'attachment; filename="incident-{incident_id}.md"'}
     body = upstream_facts(site.station, incident_id).body
     return Response(body, media_type="text/markdown; charset=utf-8", headers=headers)
+
+
+@router.get("/bisections/{bisection_id}")
+def get_bisection(site: SiteOf, request: Request, bisection_id: Id) -> HTMLResponse:
+    """Show one search: every release on its way, and what it said."""
+    facts = bisection(site.station, bisection_id)
+    return render(
+        request,
+        "bisection.html",
+        facts=facts,
+        refresh_s=_REFRESH_S if facts.state is BisectionState.RUNNING else None,
+    )
 
 
 @router.get("/status")

@@ -223,6 +223,7 @@ class World:
             mock.patch("monitor.steps.measure.engine_for"),
             mock.patch("monitor.steps.provision.engine_for", return_value=self.engine),
             mock.patch("monitor.pipeline.weights", return_value=Weights(self.folder, None, "e" * 64)),
+            mock.patch("monitor.bisect.weights", return_value=Weights(self.folder, None, "e" * 64)),
             mock.patch("monitor.proc.sweep_strays"),
         ):
             station = _Station(

@@ -12,6 +12,7 @@ from monitor.steps.drift import series_of
 from monitor.steps.station import Station
 from monitor.steps.upstream import upstream
 from monitor.store.queries import hosts, incidents, judgements, runs
+from monitor.web.facts.bisections import BisectionFacts, of_incident
 from monitor.web.facts.run_lines import RunLine, run_lines
 
 
@@ -42,6 +43,8 @@ class IncidentFacts:
     the epoch's first good run."""
     drift: Creep | None
     """Of slow drift: the metric that was lost most, release by release up to the latest."""
+    bisection: BisectionFacts | None
+    """The search for where the loss began, if there was one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +98,7 @@ def incident(station: Station, incident_id: int) -> IncidentFacts:
         UnknownNameError: when there is no such incident.
 
     """
+    search = of_incident(station, incident_id)
     with station.store.read() as db:
         found = incidents.get(db, incident_id)
         if found is None:
@@ -119,4 +123,5 @@ def incident(station: Station, incident_id: int) -> IncidentFacts:
             runs=run_lines(station, db, evidence),
             worst=worst,
             drift=series_of(db, latest, worst) if drifts and worst and latest else None,
+            bisection=search,
         )

@@ -8,12 +8,13 @@ from typing import Literal
 
 from sqlmodel import Session as Db
 
-from monitor.domain import LIVE_STATES, Incident, Metric
+from monitor.domain import LIVE_STATES, BisectionState, Incident, Metric
 from monitor.steps.advise import advise, followed
 from monitor.steps.station import Station
 from monitor.store.queries import epochs, incidents, judgements, queue, runs
 from monitor.views.advice import Advised, said
 from monitor.views.series import SeriesPoint, series_points
+from monitor.web.facts.bisections import BisectionFacts, bisection_list
 from monitor.web.facts.health import Health, health
 from monitor.web.facts.run_lines import RunLine, run_line, run_lines
 from monitor.web.facts.sources import SourceLine, source_lines
@@ -51,6 +52,8 @@ class Overview:
     standings: list[Standing]
     working: list[RunLine]
     waiting: list[RunLine]
+    bisections: list[BisectionFacts]
+    """Those that go on."""
     sources: list[SourceLine]
     health: Health
     now: datetime
@@ -59,6 +62,7 @@ class Overview:
 def overview(station: Station) -> Overview:
     """Return how things stand."""
     wellness = health(station)
+    searches = bisection_list(station, BisectionState.RUNNING).bisections
     with station.store.read() as db:
         # The open ones first; the order within a state stays.
         live = sorted(incidents.in_state(db, LIVE_STATES), key=lambda one: LIVE_STATES.index(one.state))
@@ -69,6 +73,7 @@ def overview(station: Station) -> Overview:
             standings=[_standing(station, db, *key, live=live) for key in followed(station, db)],
             working=run_lines(station, db, queue.working(db, station.host.machine_id)),
             waiting=run_lines(station, db, queue.waiting(db, station.host.machine_id)),
+            bisections=searches,
             sources=source_lines(station, db),
             health=wellness,
             now=station.clock(),

@@ -9,10 +9,11 @@ from typing import Literal
 
 from sqlmodel import Session as Db
 
-from monitor.domain import LIVE_STATES, DeliveryState, IncidentState, MessageType, RunState
+from monitor.domain import LIVE_STATES, BisectionState, DeliveryState, IncidentState, MessageType, RunState
 from monitor.steps.gpu import GpuState, state
 from monitor.steps.station import Station
 from monitor.store.queries import incidents, outbox, queue, runs
+from monitor.web.facts.bisections import BisectionFacts, bisection_list
 from monitor.web.facts.health import Health, health
 from monitor.web.facts.run_lines import RunLine, run_lines
 from monitor.web.facts.sources import SourceLine, source_lines
@@ -83,6 +84,8 @@ class Status:
     working: list[RunLine]
     waiting: list[RunLine]
     """In the order of their turn."""
+    bisections: list[BisectionFacts]
+    """Those that go on."""
     sources: list[SourceLine]
     destinations: list[DestinationLine]
     dead_letters: list[DeadLetter]
@@ -101,6 +104,7 @@ def status(station: Station) -> Status:
     """Return the state of the service."""
     here, now = station.host.machine_id, station.clock()
     host, wellness, gpu = station.settings.host, health(station), state(station)
+    searches = bisection_list(station, BisectionState.RUNNING).bisections
     with station.store.read() as db:
         bad = (RunState.FAILED, RunState.INVALID, RunState.INTERRUPTED)
         dead = outbox.deliveries(db, state=DeliveryState.DEAD, limit=_DEAD_SHOWN)
@@ -108,6 +112,7 @@ def status(station: Station) -> Status:
             health=wellness,
             working=run_lines(station, db, queue.working(db, here)),
             waiting=run_lines(station, db, queue.waiting(db, here)),
+            bisections=searches,
             sources=source_lines(station, db),
             destinations=_destinations(station, db),
             dead_letters=[
