@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from monitor.domain import Artifact, Release, ReleaseState, SkipReason
+from monitor.releases.assets import AssetPatterns
 from monitor.releases.policy import Decision, coalesce, decide
 from monitor.releases.projects import PROJECTS, build_number
 from monitor.settings_tables import SourceSettings
@@ -274,3 +276,69 @@ def test_a_source_archive_is_measured_where_the_monitor_can_compile_it_and_no_wh
     unknown = one(release("1.0", file("1.0", "sdist")))
     assert unknown.artifact is None
     assert "nothing that is compiled here" in unknown.detail
+
+
+# ---------------------------------------------------------------------------------------------
+# Files of a GitHub release
+
+
+def build(*names: str, published_at: datetime = LONG_AGO, at: datetime = LONG_AGO) -> Release:
+    files = tuple(
+        Artifact("llama.cpp", "9300", name, "a" * 64, "https://x.example/", 1, uploaded_at=at)
+        for name in names
+    )
+    return Release("llama.cpp", "9300", "nightly", files, published_at)
+
+
+def on_github(found: Release, *, driver: str | None = None, **settings: Any) -> Decision:
+    source = SourceSettings(project="llama.cpp", kind="github", channel="nightly", **settings)
+    (decision,) = decide([found], source, now=NOW, python_version="3.11", driver=driver)
+    return decision
+
+
+CPU = "llama-b9300-bin-ubuntu-x64.tar.gz"
+CUDA_12, CUDA_13 = (f"llama-b9300-bin-ubuntu-cuda-{label}-x64.tar.gz" for label in ("12.8", "13.4"))
+
+
+@pytest.mark.parametrize(
+    ("driver", "wanted", "best"),
+    [
+        (None, (), CPU),
+        ("580.95.05", (), CUDA_13),
+        ("575.57.08", (), CUDA_12),
+        ("580.95.05", ("*cuda-12*",), CUDA_12),
+        ("580.95.05", ("*vulkan*", "*cuda-*"), CUDA_13),
+    ],
+)
+def test_the_asset_is_the_one_for_this_machine(
+    driver: str | None, wanted: tuple[str, ...], best: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    decision = on_github(build(CPU, CUDA_12, CUDA_13), driver=driver, wanted=wanted)
+    assert decision.state is ReleaseState.AGED
+    assert decision.artifact is not None
+    assert decision.artifact.filename == best
+
+
+def test_of_two_toolkits_the_higher_number_wins_and_not_the_later_letter() -> None:
+    patterns = AssetPatterns(("*cuda-*",), ("cudart-*",))
+    names = ["llama-cuda-12.8.tar.gz", "llama-cuda-12.10.tar.gz"]
+    assert max(names, key=lambda name: patterns.rank(name) or ()) == names[1]
+    beside = [f"cudart-{name}" for name in names]
+    assert patterns.beside_of(names[1], beside) == (beside[1],)
+
+
+def test_a_young_release_without_its_files_settles_and_an_old_one_is_incomplete() -> None:
+    young = on_github(build(published_at=NOW - timedelta(minutes=29)))
+    assert young.state is ReleaseState.SETTLING
+    assert "still being uploaded" in young.detail
+    assert skipped(on_github(build(published_at=NOW - timedelta(minutes=31)))) is SkipReason.INCOMPLETE
+
+
+def test_what_goes_beside_a_file_has_to_settle_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    old = build(CUDA_13, f"cudart-{CUDA_12}")
+    late = replace(old.artifacts[0], filename=f"cudart-{CUDA_13}", uploaded_at=NOW - timedelta(minutes=5))
+    found = replace(old, artifacts=(*old.artifacts, late))
+    assert on_github(found, driver="580").state is ReleaseState.SETTLING
+    assert on_github(old, driver="580").state is ReleaseState.AGED
