@@ -6,13 +6,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from monitor import bisect as bisecting
-from monitor.domain import Bisection, RunState, Tier
-from monitor.errors import UnknownNameError
+from monitor.dispatch.local import held
+from monitor.domain import Bisection, RunState, Sweep, Tier
+from monitor.errors import HostError, UnknownNameError
 from monitor.judge.calibration import Calibration
+from monitor.judge.policy import JudgingPolicy
 from monitor.pipeline import RunOutcome, RunRequest, Station, execute, named, work_off
 from monitor.steps import calibrate as calibrating
 from monitor.steps import plan as planning
-from monitor.store.queries import bisections, judgements, queue, releases, runs
+from monitor.steps import sweep as sweeping
+from monitor.steps.borrow import borrowed
+from monitor.steps.sweep import Plan as SweepPlan
+from monitor.steps.tidy import tidy
+from monitor.store.queries import bisections, judgements, queue, releases, runs, sweeps
 from monitor.store.queries.runs import Run
 from monitor.store.transitions import ENDED
 
@@ -135,3 +141,44 @@ def bisection(station: Station, bisection_id: int) -> Bisection:
     if found is None:
         raise UnknownNameError(f"There is no bisection {bisection_id}.")
     return found
+
+
+# ---------------------------------------------------------------------------------------------
+# Sweeps
+
+
+def sweep(station: Station, plan: SweepPlan, release: str, *, again: bool = False) -> Sweep | None:
+    """Measure the cells of a sweep on a release (PROJECT==VERSION[@SHA256]) and return what was found.
+
+    A finished one is returned as it is unless it is asked for `again`; one that was cut short goes on. None
+    when the release does not install or its baseline does not serve: its run says why.
+
+    Raises:
+        UnknownNameError, HostError, SourceError, ModelError, DiskFullError: as `run`; HostError also when the
+            owner's hours or budget are over, which keeps what is complete.
+
+    """
+    project, *_ = planning.split_spec(release)
+    planning.runnable_check(station, plan.check.id, project)
+    artifact = planning.resolve(station, release)
+    run = sweeping.run_of(station, plan, artifact, again=again)
+    if run.state is RunState.DONE:
+        with station.store.read() as db:
+            return sweeps.get(db, run.id)
+    most = JudgingPolicy().with_overrides(plan.check.judging).blocks_max
+
+    def may_go_on() -> None:
+        # What was measured of this sweep already is part of what was used.
+        hold = held(station, run.artifact_id, plan.minutes(most) / most)
+        if hold is not None:
+            raise HostError(
+                f"The sweep stops here: it {hold.why}.",
+                kept="what is complete of it",
+                advice="ask for the same sweep again; it goes on where it stopped",
+                permanent=False,
+            )
+
+    may_go_on()
+    with station.measuring(f"a sweep of {plan.check.id}"), borrowed(station):
+        tidy(station)
+        return sweeping.sweep(station, plan, run, artifact, may_go_on)

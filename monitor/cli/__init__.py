@@ -36,6 +36,7 @@ COMMANDS = (
     "gpu",
     "judge",
     "calibrate",
+    "sweep",
     "export",
     "report",
 )

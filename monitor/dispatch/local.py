@@ -66,27 +66,20 @@ class LocalDispatcher:
             with station.store.write() as db:
                 queue.put_off(db, run.id, why=why, due_at=now + _GPU_WAIT)
             return False
-        held = holds.hold(station.settings.host, self._usage(run, now), now=_local(now))
-        if held is None:
+        hold = holds.hold(station.settings.host, self._usage(run, now), now=_local(now))
+        if hold is None:
             return True
         with station.store.write() as db:
-            if held.until is None:
-                runs.set_state(db, run.id, RunState.CANCELLED, reason=held.why, now=now)
+            if hold.until is None:
+                runs.set_state(db, run.id, RunState.CANCELLED, reason=hold.why, now=now)
             else:
-                queue.put_off(db, run.id, why=held.why, due_at=held.until)
+                queue.put_off(db, run.id, why=hold.why, due_at=hold.until)
         return False
 
     def _usage(self, run: Run, now: datetime) -> holds.Usage:
-        station = self._station
-        check = station.checks.get(run.check_id)
+        check = self._station.checks.get(run.check_id)
         estimate = check.estimate_minutes.get(run.tier.value, 0.0) if check else 0.0
-        machine = station.host.machine_id
-        with station.store.read() as db:
-            return holds.Usage(
-                estimate=estimate,
-                last_day=queue.minutes_used(db, machine, since=now - _DAY, now=now),
-                on_release=queue.minutes_used(db, machine, since=None, now=now, artifact_id=run.artifact_id),
-            )
+        return usage(self._station, run.artifact_id, estimate, now)
 
     def _put_off(self, run: Run, error: MonitorError) -> None:
         """Give an interrupted run another turn later; one that was not begun waits where it is."""
@@ -116,6 +109,23 @@ class LocalDispatcher:
                     db, run.id, RunState.FAILED, stage=MONITOR, reason=why, permanent=False, now=now
                 )
         drop_spool(self._station, run.id)
+
+
+def usage(station: Station, artifact_id: int, estimate: float, now: datetime) -> holds.Usage:
+    """Return what was measured here and of a release, beside the minutes that are expected to follow."""
+    machine = station.host.machine_id
+    with station.store.read() as db:
+        return holds.Usage(
+            estimate=estimate,
+            last_day=queue.minutes_used(db, machine, since=now - _DAY, now=now),
+            on_release=queue.minutes_used(db, machine, since=None, now=now, artifact_id=artifact_id),
+        )
+
+
+def held(station: Station, artifact_id: int, estimate: float) -> holds.Hold | None:
+    """Return what holds up work that is to begin now, None when it may."""
+    now = station.clock()
+    return holds.hold(station.settings.host, usage(station, artifact_id, estimate, now), now=_local(now))
 
 
 def _local(now: datetime) -> datetime:

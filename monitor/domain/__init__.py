@@ -52,6 +52,7 @@ from monitor.domain.releases import (
     version_order,
 )
 from monitor.domain.runs import Epoch, Host, RunState
+from monitor.domain.sweeps import Cell, CellResult, Standing, Sweep
 from monitor.domain.verdicts import (
     ArmSummary,
     Attribution,
@@ -87,6 +88,8 @@ __all__ = [
     "BestDraftLength",
     "Bisection",
     "BisectionState",
+    "Cell",
+    "CellResult",
     "Channel",
     "Check",
     "Commit",
@@ -128,6 +131,8 @@ __all__ = [
     "Share",
     "Signature",
     "SkipReason",
+    "Standing",
+    "Sweep",
     "Tier",
     "Verdict",
     "Visit",

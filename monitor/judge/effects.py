@@ -141,7 +141,7 @@ def _effect(comparison: Comparison, row: Row, look: Look, level: float) -> Effec
         row.exact,
         row.reference,
     )
-    floor = _floor(policy, metric, estimate)
+    floor = floor_of(policy, metric, estimate)
     if estimate is None:
         return _unmeasured(row, floor)
     verdict, note = _row_verdict(row, estimate, floor, policy, (level, look.level_unchanged))
@@ -189,7 +189,8 @@ def _gates(comparison: Comparison, metric: Metric, workload: str, *, exact: bool
     return False
 
 
-def _floor(policy: JudgingPolicy, metric: Metric, estimate: Estimate | None) -> float:
+def floor_of(policy: JudgingPolicy, metric: Metric, estimate: Estimate | None) -> float:
+    """Return the smallest change that counts: the policy's, or what the sessions at hand can resolve."""
     floor = policy.floor(metric)
     measured = policy.noise_floor == "measured" and metric not in counts.COUNTED
     if not measured or estimate is None or estimate.standard_error == 0:

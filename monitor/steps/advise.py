@@ -9,6 +9,7 @@ from sqlmodel import Session as Db
 
 from monitor.domain import (
     Advice,
+    BestDraftLength,
     Epoch,
     Exclusion,
     Incident,
@@ -17,6 +18,7 @@ from monitor.domain import (
     Metric,
     Role,
     RunState,
+    Standing,
     Verdict,
     is_attached,
 )
@@ -26,8 +28,10 @@ from monitor.judge.policy import JudgingPolicy
 from monitor.planted.names import is_planted
 from monitor.steps.station import Station
 from monitor.store import Subject
-from monitor.store.queries import epochs, incidents, judgements, releases, runs, series, sessions
+from monitor.store.queries import epochs, incidents, judgements, releases, runs, series, sessions, sweeps
 from monitor.store.queries.runs import Run
+
+_TIED = (Standing.BEST, Standing.ALIKE, Standing.OPEN)
 
 
 def advise(station: Station, db: Db, project: str, check_id: str, digest: str) -> Advice | None:
@@ -63,10 +67,32 @@ def advise(station: Station, db: Db, project: str, check_id: str, digest: str) -
         to_run=choice.to_run,
         compared_by=metric,
         worth=worth_of(*_interval(choice.to_run), policy.floor_rate),
-        draft_length=None,
+        draft_length=_draft_length(station, db, project, digest),
         good_releases=len(measured) - len(choice.excluded),
         newest_is_good=measured[-1].exclusion is None,
         excluded=choice.excluded,
+    )
+
+
+def _draft_length(station: Station, db: Db, project: str, digest: str) -> BestDraftLength | None:
+    """Return what the newest sweep of the check says; None without one, or when no cell served."""
+    found = sweeps.newest(db, station.host.machine_id, project=project, check_digest=digest)
+    if found is None or found.chosen is None:
+        return None
+    alike = [
+        result.cell.name
+        for result in found.cells
+        if result.standing in _TIED and result.cell.name != found.chosen.name
+    ]
+    worth = next(result.worth for result in found.cells if result.cell.name == found.chosen.name)
+    return BestDraftLength(
+        sweep_id=found.id,
+        version=found.version,
+        draft_length=found.chosen.draft_length,
+        options=found.chosen.options,
+        current=found.current,
+        alike=tuple(alike),
+        worth=worth,
     )
 
 

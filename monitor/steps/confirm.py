@@ -69,7 +69,7 @@ def confirm_alone(
     slots = [
         slot
         for slot in confirm_slots(bench.policy().confirm_blocks_max, role)
-        if slot.subject is Subject.CANDIDATE
+        if slot.subject == Subject.CANDIDATE
     ]
     found: list[Judgement] = []
 

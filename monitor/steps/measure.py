@@ -55,7 +55,8 @@ _BESIDE_BLOCKS = 2
 class Build:
     """One side of a measurement: an artifact, installed, with the header of its samples."""
 
-    subject: Subject
+    subject: str
+    """A `Subject`, or the name of a sweep's cell."""
     environment: Environment
     header: Header
 
@@ -69,7 +70,7 @@ class Slot:
     block: int
     order: int
     role: Role
-    subject: Subject
+    subject: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +135,11 @@ class Bench:
         """Return the limits of the check's verdicts."""
         return JudgingPolicy().with_overrides(self.check.judging)
 
-    def spool(self, subject: Subject, role: Role) -> Spool:
+    def spool(self, subject: str, role: Role) -> Spool:
         """Return where the sessions of one side are kept until the run is done."""
         return Spool(self.station.settings.spool_dir / f"run-{self.run.id}" / f"{subject}-{role}")
 
-    def stored(self, subject: Subject, role: Role) -> SampleSet | None:
+    def stored(self, subject: str, role: Role) -> SampleSet | None:
         """Return the complete sessions of one side."""
         with self.station.store.read() as db:
             return sessions.load(db, self.run.id, subject, role)
@@ -174,7 +175,7 @@ def turn_slots(blocks: int, beside: Iterable[Arm] = ()) -> Iterator[Slot]:
             yield Slot(slot.number, slot.arm, block, order, Role.SCREEN, subject)
 
 
-def confirm_slots(blocks: int, role: Role = Role.CONFIRM, old: Subject = Subject.REFERENCE) -> Iterator[Slot]:
+def confirm_slots(blocks: int, role: Role = Role.CONFIRM, old: str = Subject.REFERENCE) -> Iterator[Slot]:
     """Yield the sessions of a confirmation: old, new, new, old in each block, both arms each time."""
     number = TURN_NUMBERS[role]
     for block in range(blocks):
@@ -240,7 +241,7 @@ def measure_slot(bench: Bench, slot: Slot, build: Build, done: int, total: int) 
             session, samples = _measure_into(spool, bench, slot, build)
             break
         except EngineError as error:
-            error.subject = slot.subject.value
+            error.subject = str(slot.subject)
             # The kernel kills for memory now and then; a release that is broken breaks again.
             passing = isinstance(error, EngineCrashError | EngineStartError)
             if not passing or attempt == _SESSION_TRIES:
@@ -311,15 +312,17 @@ def log_of(station: Station, run_id: int, slot: Slot) -> Path:
 
 
 def _recovered(bench: Bench, build: Build, slots: Sequence[Slot]) -> list[Session]:
+    roles = {slot.role for slot in slots if slot.subject == build.subject}
+    return [session for role in roles for session in recovered(bench, build, role)]
+
+
+def recovered(bench: Bench, build: Build, role: Role) -> list[Session]:
     """Return the complete sessions of one side; those that only reached the spool are stored first."""
-    kept: list[Session] = []
-    for role in {slot.role for slot in slots if slot.subject is build.subject}:
-        spool = bench.spool(build.subject, role)
-        spool.discard_cut()
-        for sample_set in spool.complete():
-            if sample_set.header == build.header:
-                with bench.station.store.write() as db:
-                    sessions.save(db, bench.run.id, build.subject, sample_set)
-        if (stored := bench.stored(build.subject, role)) is not None:
-            kept += stored.sessions
-    return kept
+    spool = bench.spool(build.subject, role)
+    spool.discard_cut()
+    for sample_set in spool.complete():
+        if sample_set.header == build.header:
+            with bench.station.store.write() as db:
+                sessions.save(db, bench.run.id, build.subject, sample_set)
+    stored = bench.stored(build.subject, role)
+    return list(stored.sessions) if stored is not None else []

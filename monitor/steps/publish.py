@@ -149,7 +149,7 @@ def _log_tail(station: Station, run: Run) -> str:
 def newest_run(station: Station) -> int | None:
     """Return the number of the run that was planned last, or None."""
     with station.store.read() as db:
-        recent = runs.recent(db, limit=1)
+        recent = [run for run in runs.recent(db) if run.against != runs.SWEEP]
     return recent[0].id if recent else None
 
 

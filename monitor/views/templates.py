@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from monitor.planted.names import is_planted
 from monitor.resources import resource_dir
-from monitor.views import advice, bisected, numbers, words
+from monitor.views import advice, bisected, numbers, sweeps, words
 
 
 @cache
@@ -21,5 +21,5 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.globals.update(a=advice, b=bisected, n=numbers, w=words, is_planted=is_planted)
+    found.globals.update(a=advice, b=bisected, n=numbers, sw=sweeps, w=words, is_planted=is_planted)
     return found

@@ -23,7 +23,7 @@ from monitor.errors import UnknownNameError
 from monitor.steps.gate import Gate, gate
 from monitor.steps.publish import sample_sets
 from monitor.web.errors import ErrorDocument, Forbidden, Unauthorised, changing
-from monitor.web.facts.advice import AdviceList, advice_list
+from monitor.web.facts.advice import AdviceList, SweepList, advice_list, sweep_list
 from monitor.web.facts.bisections import BisectionFacts, BisectionList, bisection, bisection_list
 from monitor.web.facts.comparison import ComparisonFacts, comparison
 from monitor.web.facts.incidents import (
@@ -84,6 +84,12 @@ def get_overview(site: SiteOf) -> Overview:
 def get_advice(site: SiteOf, check: str | None = None) -> AdviceList:
     """Return which release to run of every followed project, by each of its checks or by one."""
     return advice_list(site.station, check)
+
+
+@router.get("/sweeps")
+def get_sweeps(site: SiteOf, check: str | None = None) -> SweepList:
+    """Return what sweeps of draft lengths have found, newest first."""
+    return sweep_list(site.station, check)
 
 
 @router.get("/releases")

@@ -64,6 +64,7 @@ def test_every_document_names_its_schema_and_keeps_what_the_description_promises
     addresses = {
         "/api/v1/overview": "/api/v1/overview",
         "/api/v1/advice": "/api/v1/advice",
+        "/api/v1/sweeps": "/api/v1/sweeps",
         "/api/v1/releases": "/api/v1/releases?progress=measured",
         "/api/v1/runs": "/api/v1/runs?limit=3",
         "/api/v1/runs/{run_id}": f"/api/v1/runs/{past.regressed}",

@@ -31,6 +31,7 @@ from monitor.store.models.released import (
     StoredRelease,
 )
 from monitor.store.models.service import StoredBeat, StoredPoll
+from monitor.store.models.swept import StoredSweep
 from monitor.store.models.told import (
     DeliveryAttempt,
     IncidentTransition,
@@ -65,6 +66,7 @@ __all__ = [
     "StoredSample",
     "StoredSampleSet",
     "StoredSession",
+    "StoredSweep",
     "StoredVisit",
     "Subject",
     "Table",

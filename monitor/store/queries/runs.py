@@ -35,6 +35,7 @@ from monitor.store.queries.run_rows import Run, environment_row, existing, locke
 __all__ = [
     "GOOD",
     "LAST_GOOD",
+    "SWEEP",
     "Attempt",
     "Run",
     "Step",
@@ -65,6 +66,9 @@ __all__ = [
 
 LAST_GOOD = "last-good"
 """What a run is compared with unless somebody names another release."""
+
+SWEEP = "sweep"
+"""What the run of a sweep is compared with: its own cells."""
 
 GOOD = (Verdict.UNCHANGED, Verdict.IMPROVED)
 """Verdicts after which a run may be a reference; a sound first measurement is `unchanged`."""

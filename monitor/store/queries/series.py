@@ -8,6 +8,7 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from monitor.store.models import StoredArtifact, StoredRun
+from monitor.store.queries import runs
 from monitor.store.queries.run_rows import rows, values
 
 
@@ -27,6 +28,7 @@ def all_of(db: Session, machine_id: str | None = None) -> list[Series]:
     newest = (
         select(func.max(col(StoredRun.id)))
         .join(StoredArtifact, col(StoredRun.artifact_id) == col(StoredArtifact.id))
+        .where(StoredRun.against != runs.SWEEP)
         .group_by(
             col(StoredArtifact.project),
             col(StoredRun.check_id),

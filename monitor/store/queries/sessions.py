@@ -16,14 +16,14 @@ from sqlmodel import col, select
 
 from monitor.domain import Arm, Header, Role, Sample, SampleSet, Session
 from monitor.errors import StoreError
-from monitor.store.models import StoredSample, StoredSampleSet, StoredSession, Subject
+from monitor.store.models import StoredSample, StoredSampleSet, StoredSession
 
 _HEADER: TypeAdapter[Header] = TypeAdapter(Header)
 _IDENTITY = ("check_digest", "project", "version", "artifact_sha256", "host")
 """What may not differ between two saves of a subject's sessions: other numbers would not be its own."""
 
 
-def save(db: Database, run_id: int, subject: Subject, sample_set: SampleSet) -> None:
+def save(db: Database, run_id: int, subject: str, sample_set: SampleSet) -> None:
     """Keep the sessions of `sample_set`; a session that is stored already is left alone.
 
     Sets may be saved as they grow: the whole spool every time, or each part once. Numbers are unique over
@@ -56,7 +56,7 @@ def save(db: Database, run_id: int, subject: Subject, sample_set: SampleSet) -> 
     _insert(db, owner, fresh, samples)
 
 
-def load(db: Database, run_id: int, subject: Subject, role: Role) -> SampleSet | None:
+def load(db: Database, run_id: int, subject: str, role: Role) -> SampleSet | None:
     """Return the sessions a run holds of a subject in a role, with their samples, in the order of saving.
 
     None when there are none of that role. What was saved comes back equal field by field.
@@ -77,11 +77,11 @@ def count(db: Database, run_id: int) -> int:
     return db.exec(rows.where(StoredSampleSet.run_id == run_id)).one()
 
 
-def discard(db: Database, run_id: int, role: Role | None = None, subject: Subject | None = None) -> int:
+def discard(db: Database, run_id: int, role: Role | None = None, subject: str | None = None) -> int:
     """Forget the sessions of a run (of one role or subject), to be measured again; return their number."""
     sets = select(StoredSampleSet.id).where(StoredSampleSet.run_id == run_id)
     if subject is not None:
-        sets = sets.where(StoredSampleSet.subject == subject.value)
+        sets = sets.where(StoredSampleSet.subject == str(subject))
     wanted = select(StoredSession.id).where(col(StoredSession.sample_set_id).in_(sets))
     if role is not None:
         wanted = wanted.where(StoredSession.role == role)
@@ -120,19 +120,19 @@ def _finite(value: Session | Sample, name: str) -> None:
             raise StoreError(f"`{item.name}` of the {name} is {number}, which is no measurement.")
 
 
-def _find(db: Database, run_id: int, subject: Subject) -> StoredSampleSet | None:
+def _find(db: Database, run_id: int, subject: str) -> StoredSampleSet | None:
     return db.exec(
         select(StoredSampleSet).where(
-            StoredSampleSet.run_id == run_id, StoredSampleSet.subject == subject.value
+            StoredSampleSet.run_id == run_id, StoredSampleSet.subject == str(subject)
         )
     ).first()
 
 
-def _owner(db: Database, run_id: int, subject: Subject, header: Header) -> StoredSampleSet:
+def _owner(db: Database, run_id: int, subject: str, header: Header) -> StoredSampleSet:
     document = _json(_HEADER.dump_python(header, mode="python"))
     owner = _find(db, run_id, subject)
     if owner is None:
-        owner = StoredSampleSet(run_id=run_id, subject=subject.value, header=document)
+        owner = StoredSampleSet(run_id=run_id, subject=str(subject), header=document)
     for name in _IDENTITY:
         if owner.header[name] != document[name]:
             raise StoreError(

@@ -8,12 +8,12 @@ from typing import Literal
 
 from sqlmodel import Session as Db
 
-from monitor.domain import Direction, Epoch, Metric
+from monitor.domain import Direction, Epoch, Metric, Sweep
 from monitor.errors import UnknownNameError
 from monitor.judge.metrics import OVERALL
 from monitor.steps.advise import advise, followed
 from monitor.steps.station import Station
-from monitor.store.queries import epochs, hosts, incidents, judgements, runs
+from monitor.store.queries import epochs, hosts, incidents, judgements, runs, sweeps
 from monitor.store.queries import series as series_queries
 from monitor.views.advice import Advised, said
 from monitor.views.series import CHOICES, SeriesPoint, series_points, workloads_of
@@ -50,6 +50,8 @@ class SeriesFacts:
     points: list[SeriesPoint]
     advice: Advised | None
     """Which release to run, when the series is the check's present one on this host."""
+    sweep: Sweep | None
+    """The newest one of the check and project on that host."""
 
 
 def series(  # each argument is one part of the address
@@ -112,6 +114,7 @@ def series(  # each argument is one part of the address
         }
         machine = hosts.get(db, chosen.machine_id)
         advice = _advice(station, db, chosen)
+        sweep = sweeps.newest(db, chosen.machine_id, project=chosen.project, check_digest=chosen.check_digest)
     definition = station.checks.get(chosen.check_id)
     return SeriesFacts(
         key=_key(chosen),
@@ -125,6 +128,7 @@ def series(  # each argument is one part of the address
         epochs=stretches,
         points=series_points(found, judged, stretches, metric, workload, drifts=noticed),
         advice=advice,
+        sweep=sweep,
     )
 
 
