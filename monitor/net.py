@@ -174,6 +174,17 @@ class Http:
                 part.unlink()
         return target
 
+    def digest(self, url: str, *, max_bytes: int, deadline_s: float) -> tuple[str, int]:
+        """Return sha256 and size of the file at `url`, which is read and not kept; raises as `download`."""
+        digest, size = hashlib.sha256(), 0
+        with self._chunks(url, deadline_s, None) as chunks:
+            for chunk in chunks:
+                size += len(chunk)
+                if size > max_bytes:
+                    raise _too_big(url, max_bytes)
+                digest.update(chunk)
+        return digest.hexdigest(), size
+
     def _fill(
         self, stream: BinaryIO, url: str, max_bytes: int, deadline_s: float, hosts: Collection[str] | None
     ) -> str:

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from monitor.settings_values import Hours, Interpreter, Limits, Minutes, Name, SecretFile, Table, Text
 
-_SOURCE_KINDS = Literal["package-index", "github", "registry", "attached"]
+_SOURCE_KINDS = Literal["package-index", "github", "registry", "commit-wheels", "attached"]
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -39,6 +39,7 @@ def _tag(text: str) -> str:
 
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 Repository = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")]
+Variant = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+$")]
 Image = Annotated[
     str, StringConstraints(pattern=r"^(localhost|[a-z0-9.-]+\.[a-z0-9-]+)(:\d+)?(/[a-z0-9._-]+)+$")
 ]
@@ -48,8 +49,9 @@ class SourceSettings(Table):
     """Where the releases of one project are read, and which of them are wanted.
 
     What is asked is its `kind`: a `package-index`, the releases of a `github` repository, a container
-    `registry`, or with `attached` an engine that runs here already ([attach.md](attach.md)). Keys that only
-    one kind has say so; [sources.md](sources.md) tells how each is read.
+    `registry`, the `commit-wheels` that vLLM builds of every commit, or with `attached` an engine that runs
+    here already ([attach.md](attach.md)). Keys that only one kind has say so; [sources.md](sources.md) tells
+    how each is read.
     """
 
     project: Name = Field(
@@ -76,6 +78,12 @@ class SourceSettings(Table):
     )
     tag: Annotated[str, AfterValidator(_tag)] = Field(
         "v{version}", description="Registry: how a version is tagged, such as `server-cuda-b{version}`."
+    )
+    variant: Variant | None = Field(
+        None, description="Commit wheels: what they are built for: `cu130`, `cu129` or `cpu`."
+    )
+    wheels_url: WebAddress | None = Field(
+        None, description="Commit wheels: where they lie. Default: `https://wheels.vllm.ai`."
     )
     channel: Literal["stable", "nightly", "attached"] = Field(
         "stable", description="The stream of releases followed. Of an attached engine always `attached`."
@@ -166,10 +174,11 @@ _KEYS = {
     "package-index": {"index_url", "find_links", "repository", "wanted", "include_prereleases", *_CHOOSING},
     "github": {"repository", "wanted", "beside", "history_days", "include_prereleases", *_CHOOSING},
     "registry": {"image", "tag", "include_prereleases", *_CHOOSING},
+    "commit-wheels": {"variant", "wheels_url", "include_prereleases", *_CHOOSING},
     "attached": {"python", "version_command", "image_command"},
 }
 """Kind → the keys it has, beside those that every source has."""
-_NEEDED = {"registry": ("image",)}
+_NEEDED = {"registry": ("image",), "commit-wheels": ("variant",)}
 
 
 class GithubSettings(Table):

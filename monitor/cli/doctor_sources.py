@@ -92,6 +92,19 @@ def _registry(asked: _Asked) -> tuple[State, str, str]:
     return State.WARNING, f"no version at {registry.address}", "see `image` and `tag` of the source"
 
 
+def _commit_wheels(asked: _Asked) -> tuple[State, str, str]:
+    from monitor.net import Http  # noqa: PLC0415
+    from monitor.releases.commit_wheels import CommitWheels  # noqa: PLC0415
+    from monitor.steps.station import now_utc  # noqa: PLC0415
+
+    with Http(timeout_s=INDEX_DEADLINE_S) as http:
+        source = CommitWheels(asked.source, http, folder=None, clock=now_utc)
+        newest = source.newest()
+    if newest is not None:
+        return State.FINE, f"newest at {source.address}: {newest[1]}", ""
+    return State.WARNING, f"no wheel for this machine at {source.address}", "see `variant` of the source"
+
+
 def _attached(asked: _Asked) -> tuple[State, str, str]:
     from monitor.checks import loader  # noqa: PLC0415
     from monitor.steps import attached  # noqa: PLC0415
@@ -105,5 +118,6 @@ _KINDS: dict[str, Callable[[_Asked], tuple[State, str, str]]] = {
     "package-index": _index,
     "github": _github,
     "registry": _registry,
+    "commit-wheels": _commit_wheels,
     "attached": _attached,
 }

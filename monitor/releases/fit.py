@@ -5,6 +5,7 @@
 | `package-index` | a wheel; a source archive that is compiled here | by its tags, then its build tag |
 | `github` | an asset that fits a pattern | of the first pattern; of one pattern by the numbers in its name |
 | `registry` | the image | – |
+| `commit-wheels` | a wheel | by its tags |
 """
 
 from __future__ import annotations
@@ -168,5 +169,6 @@ _FITS: dict[str, Callable[[SourceSettings, Machine], Fit]] = {
     "package-index": _PackageFit,
     "github": _AssetFit,
     "registry": _ImageFit,
+    "commit-wheels": _PackageFit,
 }
 """Kind of a source → what tells its files apart. What is attached runs already: nothing is chosen."""

@@ -13,6 +13,7 @@ from monitor.net import Http
 from monitor.releases.assets import patterns_for
 from monitor.releases.attached import AttachedSource
 from monitor.releases.base import Source
+from monitor.releases.commit_wheels import CommitWheels
 from monitor.releases.github.api import GithubApi
 from monitor.releases.github.source import GithubReleases
 from monitor.releases.package_index import PackageIndex
@@ -62,6 +63,10 @@ def _registry(settings: SourceSettings, around: Surroundings) -> Source:
     return Registry(settings, around.http, folder=around.memory, clock=around.clock)
 
 
+def _commit_wheels(settings: SourceSettings, around: Surroundings) -> Source:
+    return CommitWheels(settings, around.http, folder=around.memory, clock=around.clock)
+
+
 def _attached(settings: SourceSettings, around: Surroundings) -> Source:
     return AttachedSource(settings, partial(attached.look, around.settings, settings, around.checks))
 
@@ -70,5 +75,6 @@ _SOURCES: dict[str, Callable[[SourceSettings, Surroundings], Source]] = {
     "package-index": _package_index,
     "github": _github,
     "registry": _registry,
+    "commit-wheels": _commit_wheels,
     "attached": _attached,
 }
