@@ -18,7 +18,11 @@ _LIMIT = 400  # characters
 # How Python's programs, argparse and C++ ones begin the line that names an error.
 _ERROR = re.compile(r"(?:^|\s)(?:[\w.]*(?:Error|Exception|Interrupt|Exit): \S|error: \S|fatal: |what\(\):)")
 # `(EngineCore pid=7) ERROR 11-24 18:28:52 [core.py:1510] `, as vLLM begins its lines.
-_PREFIX = re.compile(r"^(?:\(\w[^)]{0,60}\) )?(?:[A-Z]+ \d\d-\d\d \d\d:\d\d:\d\d \[[^\]]{1,80}\] )?")
+_PREFIX = re.compile(
+    r"^(?:\(\w[^)]{0,60}\) )?(?:(?P<level>[A-Z]+) \d\d-\d\d \d\d:\d\d:\d\d \[[^\]]{1,80}\] )?"
+)
+_HARMLESS = {"DEBUG", "INFO", "WARNING"}
+_SERIOUS = {"ERROR", "CRITICAL", "FATAL"}
 _POINTS_BACK = re.compile(
     r"see (?:the )?(?:root cause|stack trace|logs?|error)\b|root cause above|check the logs"
     r"|for further information visit|initialization failed due to an exception",
@@ -29,16 +33,29 @@ _TRACE = re.compile(r"^\s*(?:Traceback|File \"|\^+|~+|During handling|The above 
 
 def telling(log: Path) -> str:
     """Return on one line the reason that a log gives; its last line where it names no error."""
-    lines = [_PREFIX.sub("", line) for line in proc.tail(log, lines=10**6, max_bytes=_LOOKED_AT).splitlines()]
+    raw = proc.tail(log, lines=10**6, max_bytes=_LOOKED_AT).splitlines()
+    lines = [_PREFIX.sub("", line) for line in raw]
+    harmless = [_level(line) in _HARMLESS for line in raw]
     named = [
-        number for number, line in enumerate(lines) if _ERROR.search(line) and not _POINTS_BACK.search(line)
+        number
+        for number, line in enumerate(lines)
+        if _ERROR.search(line) and not _POINTS_BACK.search(line) and not harmless[number]
     ]
     if not named:
-        last = next((line for line in reversed(lines) if line.strip()), "")
-        return proc.one_line(last)
+        serious = [line for line, said in zip(lines, raw, strict=True) if _level(said) in _SERIOUS]
+        plain = [line for line in lines if line.strip()]
+        return proc.one_line((serious or plain or [""])[-1], _LIMIT)
     said = [lines[named[-1]].strip()]
-    for line in lines[named[-1] + 1 : named[-1] + 1 + _FOLLOWING]:
+    for number in range(named[-1] + 1, min(len(lines), named[-1] + 1 + _FOLLOWING)):
+        line = lines[number]
         if not line.strip() or _TRACE.match(line) or _ERROR.search(line) or _POINTS_BACK.search(line):
+            break
+        if harmless[number]:
             break
         said.append(line.strip())
     return proc.one_line(" ".join(said), _LIMIT)
+
+
+def _level(line: str) -> str | None:
+    prefix = _PREFIX.match(line)
+    return prefix["level"] if prefix is not None else None

@@ -180,6 +180,7 @@ NO_HEAD = """\
 {'model.fc'}
 (EngineCore pid=8) ERROR 11-24 18:28:56 [core.py:1510] Exception: WorkerProc initialization failed due to an \
 exception in a background process. See stack trace for root cause.
+(EngineCore pid=8) INFO 11-24 18:28:57 [multiproc_executor.py:479] [shutdown] Exception: none of interest
 RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {'EngineCore': 1}
 """
 
@@ -192,6 +193,10 @@ RuntimeError: Engine core initialization failed. See root cause above. Failed co
         (
             "usage: x\nx: error: unrecognized arguments: --no-such\n",
             "error: unrecognized arguments: --no-such",
+        ),
+        (
+            "(APIServer pid=7) ERROR 11-24 18:28:56 [core_client.py:7] Engine core proc died unexpectedly.\n",
+            "Engine core proc died unexpectedly.",
         ),
         ("loading\nno such tensor: blk.4\n\n", "no such tensor: blk.4"),
         ("", ""),

