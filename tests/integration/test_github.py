@@ -19,6 +19,7 @@ from monitor.releases.assets import patterns_for
 from monitor.releases.github import api as github_api
 from monitor.releases.github.api import GithubApi
 from monitor.releases.github.commits import CommitHistory, git_ref
+from monitor.releases.github.schema import Asset
 from monitor.releases.github.source import GithubReleases
 from monitor.settings_tables import SourceSettings
 from standins.github import PAUSES, REPOSITORY, Fault, GithubServer
@@ -179,6 +180,25 @@ def test_a_promotion_that_names_no_build_stays_visible_and_stops_no_other(desk: 
     desk.github.promote("v0.5.2", "b123456")
     found = {one.version: len(one.artifacts) for one in desk.poll("stable")}
     assert found == {"9300": 1, "v0.5.1 of what?": 0, "v0.5.2 of b123456?": 0}
+
+
+def test_a_promotion_that_is_a_pre_release_itself_promotes_nothing(desk: Desk) -> None:
+    publish(desk, 9300)
+    desk.github.promote("v0.1.2", "b9300")
+    desk.github.edit("v0.1.2", prerelease=True)
+    assert desk.poll("stable") == ()
+
+
+def test_a_digest_counts_only_of_what_is_there_wholly() -> None:
+    known = {
+        "id": 1,
+        "name": "f",
+        "digest": f"sha256:{'A' * 64}",
+        "browser_download_url": "https://x.example",
+    }
+    assert Asset(**known, state="uploaded").sha256 == "a" * 64
+    assert Asset(**known, state="open").sha256 is None
+    assert Asset(**known | {"digest": None}, state="uploaded").sha256 is None
 
 
 def test_notes_are_kept_as_bounded_plain_text(desk: Desk) -> None:

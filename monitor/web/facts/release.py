@@ -10,6 +10,7 @@ from monitor.errors import UnknownNameError
 from monitor.steps.station import Station
 from monitor.store.queries import releases
 from monitor.web.facts.releases import ReleaseLine, release_list
+from monitor.web.facts.run_lines import RunLine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,8 @@ class ReleaseFacts:
     project: str
     version: str
     channels: list[ReleaseLine]
+    runs: list[RunLine]
+    """On whichever channel they were planned."""
     files: list[Artifact]
     """Every file ever seen of it, those still listed first."""
     listed: list[str]
@@ -49,6 +52,7 @@ def release_facts(station: Station, project: str, version: str) -> ReleaseFacts:
         project=project,
         version=version,
         channels=lines,
+        runs=[run for line in lines for run in line.runs],
         files=files,
         listed=sorted({sha256 for line in lines for sha256 in line.artifacts}),
         notes=next((row.release.notes for row in rows if row.release.notes), ""),
