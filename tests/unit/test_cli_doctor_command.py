@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from monitor.cli import app
+from monitor.environments import record
+from standins.engine import environment_of
 
 PINNED = "llama-server -m q.gguf -c 3000 -np 1 -fit off --no-cache-prompt --cache-ram 0 --metrics"
 B11549 = ("--for", "llama.cpp==b11549")
@@ -69,6 +72,33 @@ def test_from_a_version_says_what_is_new(doctor: Callable[..., Any]) -> None:
     assert {finding["option"] for finding in document["findings"] if finding["new"]} == {
         *("--timeout", "--dry-penalty-last-n"),
     }
+
+
+def test_a_server_that_is_installed_here_is_asked_for_its_own_options(
+    doctor: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "mtp-monitor.toml").write_text('state = "state"\n')
+    folder = tmp_path / "state" / "environments" / "xllamacpp-2026.10.12345"
+    program = folder / "bin" / "llama-server"
+    program.parent.mkdir(parents=True)
+    program.write_text(
+        '#!/bin/sh\n[ "$1" = --help ] || exit 9\n'
+        "printf '%-40s%s\\n' '--only-here N' 'an option (default: 1)' '-m,    --model FNAME' 'the model'\n"
+    )
+    program.chmod(0o755)
+    environment = environment_of(folder / "bin" / "python", "2026.10.12345")
+    (folder / "bin" / "python").touch()
+    record.write(folder, replace(environment, path=folder))
+    asked = ("--command", "llama-server -m q.gguf --only-here 3", "--json")
+
+    here = json.loads(doctor(*asked, "--for", "xllamacpp==2026.10.12345").stdout)
+    elsewhere = json.loads(doctor(*asked, "--for", "xllamacpp==2026.10.12346").stdout)
+
+    assert here["basis"]["exact"] is True
+    assert "itself" in here["basis"]["text"]
+    assert not [finding for finding in here["findings"] if finding["leads"] == "refused"]
+    assert elsewhere["basis"]["exact"] is False
+    assert [f["option"] for f in elsewhere["findings"] if f["leads"] == "refused"] == ["--only-here"]
 
 
 @pytest.mark.parametrize(
