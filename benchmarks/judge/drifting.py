@@ -1,6 +1,6 @@
 """How often slow drift is told of where there is none, and how soon where every release loses a little.
 
-    python benchmarks/judge/drifting.py [--series 2000]
+    python benchmarks/judge/drifting.py [--series 1000]
 
 A series has two noisy factors (step time and baseline rate; acceptance is counted) over 100 releases, the
 first with six sessions, the others with as many as it took to find them unchanged. The rule of the change
@@ -46,7 +46,7 @@ class Found:
 def main() -> None:
     """Run every kind of series and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--series", type=int, default=2000, help="made-up series of each kind")
+    parser.add_argument("--series", type=int, default=1000, help="made-up series of each kind")
     count = parser.parse_args().series
     rows = []
     for session, day in ((0.005, 0.0), (0.0076, 0.0), (0.010, 0.0), (0.0076, 0.005), (0.0076, 0.010)):

@@ -61,7 +61,9 @@ def export(
     for path in files:
         output.out.print(str(path), soft_wrap=True)
     if {"reference", "candidate"} <= sets.keys():
-        confirm = "--confirm confirm-reference.jsonl confirm-candidate.jsonl" if len(sets) > 2 else ""  # noqa: PLR2004
+        confirm = (
+            "--confirm confirm-reference.jsonl confirm-candidate.jsonl" if "confirm-reference" in sets else ""
+        )
         output.tell(
             f"Judge them: cd {target} && mtp-monitor judge reference.jsonl candidate.jsonl {confirm}".rstrip()
         )

@@ -276,6 +276,8 @@ def _document(station: Station, incident: Incident) -> dict[str, Any]:
 
 def _print_summary(document: dict[str, Any]) -> None:
     what = document["signature"] or document["direction"]
+    if document["direction"] == "drift" and document["signature"]:
+        what = f"slow drift ({document['signature']})"
     head = f"{document['incident']}  {document['state']}: {document['project']}, {document['check']}, {what}"
     output.out.print(output.harmless(head), style="bold", soft_wrap=True)
     output.out.print(output.harmless(f"   {document['headline']}"), soft_wrap=True)

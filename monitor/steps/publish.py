@@ -167,6 +167,10 @@ def sample_sets(station: Station, run_id: int) -> dict[str, SampleSet]:
         "confirm-reference": view.confirm_reference,
         "confirm-candidate": view.confirm_candidate,
     }
+    with station.store.read() as db:
+        # What a slow drift was confirmed by: the epoch's first good release beside this one.
+        found["drift-first"] = sessions.load(db, run_id, Subject.FIRST, Role.DRIFT)
+        found["drift-candidate"] = sessions.load(db, run_id, Subject.CANDIDATE, Role.DRIFT)
     sets = {name: samples for name, samples in found.items() if samples is not None}
     if not sets:
         raise UnknownNameError(

@@ -15,6 +15,7 @@ from monitor.alerts import slack
 from monitor.alerts.actions import IncidentActions
 from monitor.domain import Action, Basis, Direction, IncidentState, MessageType, Verdict
 from monitor.pipeline import Station
+from monitor.steps.publish import sample_sets
 from monitor.store.queries import incidents, judgements, outbox, runs
 from standins.drifting import FIRST, GOOD, STEP, begun, everything, live_through, slower
 from standins.messages import readable
@@ -61,8 +62,11 @@ def test_ten_small_steps_are_one_drift_and_no_release_is_blamed(drifted: World) 
         assert Verdict.REGRESSED not in verdicts
         assert compared is not None
         assert noticed is not None
-        # It rests on fresh sessions of both in turns.
+        # It rests on fresh sessions of both in turns, which are exported with the run.
         assert compared.confirmed
+        exported = sample_sets(station, noticed.id)
+        assert exported["drift-first"].header.version == FIRST
+        assert exported["drift-candidate"].header.version == noticed.version
         (message,) = told(station, MessageType.INCIDENT_OPENED)
         (item,) = message["incidents"]
         assert item["runs"]["evidence"] == [drift.first_bad_run_id, 1]
