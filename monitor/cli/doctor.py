@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.cli import doctor_command, doctor_sources, doctor_tools, gpu_needs, output
+from monitor.cli import doctor_sources, doctor_tools, gpu_needs, output
 from monitor.cli.findings import MARKS, Finding, State
 from monitor.errors import MonitorError, UnknownNameError
 
@@ -63,6 +63,8 @@ def doctor(
     5 when the version would not start with it, and with 4 when it would silently do something else.
     """
     if command is not None and for_version is not None:
+        from monitor.cli import doctor_command  # noqa: PLC0415  # engines, which `--help` has no use for
+
         doctor_command.look_at(ctx, command, for_version, from_version, as_json=as_json)
         return
     if command is not None or for_version is not None or from_version is not None:

@@ -207,7 +207,7 @@ def test_doctor_finds_a_bare_machine_able_and_leaves_nothing(
     )
     checks = findings(done, "checks")
     assert checks["synthetic-qwen35-cpu"]["text"] == "runnable here"
-    assert checks["gemma-4-31b-vllm-fp8.{n2,n3,n4,n5}"]["state"] == "note"
+    assert checks["gemma-4-31b-vllm-fp8.{n1,n2,n3,n4,n5,n6}"]["state"] == "note"
     assert findings(done, "models")["synthetic-qwen35"]["state"] == "note"
     assert list(tmp_path.iterdir()) == []
     told = call("doctor")
@@ -341,7 +341,7 @@ def test_models_lists_those_of_every_check_and_what_is_here(call: Call, tmp_path
     own_check(tmp_path / "checks")
     listed = {model["name"]: model for model in documented(call("models", "list", "--json"))["models"]}
     assert listed["gemma-4-31b-fp8"]["repository"] == "RedHatAI/gemma-4-31B-it-FP8-block"
-    assert len(listed["gemma-4-31b-fp8"]["checks"]) == 4
+    assert len(listed["gemma-4-31b-fp8"]["checks"]) == 12  # draft lengths 1 to 6, and six other ways to serve
     assert (listed["weights"]["present"], listed["weights"]["path"]) == (False, None)
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "w.gguf").write_bytes(b"x" * 10)
