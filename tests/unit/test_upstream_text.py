@@ -267,7 +267,7 @@ def test_vllm_is_started_with_its_own_command_line_without_secrets_and_places() 
     )
     found = starting(check, Arm.MTP, environment("0.33.0"))
     assert found is not None
-    assert found.command.startswith('env VLLM_USE_V2=1 "$1/bin/python" -u ')
+    assert found.command.startswith('env VLLM_RPC_BASE_PATH=. VLLM_USE_V2=1 "$1/bin/python" -u ')
     assert '--model "$MODEL" --served-model-name' in found.command
     assert "SECRET --p" not in found.command.partition("--model")[0]
     assert '--port "$PORT" --max-model-len 4096' in found.command

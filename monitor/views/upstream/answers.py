@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from monitor.domain import Arm, Check, Prompt, Sample, SampleSet
+from monitor.domain import JUDGED_ARMS, Arm, Check, Prompt, Sample, SampleSet
 from monitor.judge.metrics import tokens_identity
 from monitor.views.upstream.commands import BAD, GOOD
 
@@ -61,20 +61,21 @@ def shown(check: Check, good: SampleSet, bad: SampleSet) -> Shown | None:
         cells = [
             [sample for sample in samples.samples if sample.prompt == name and sample.arm is arm]
             for samples in (good, bad)
-            for arm in Arm
+            for arm in JUDGED_ARMS
         ]
         if all(cells):
             answered[name] = cells
     if not answered:
         return None
     best = min(answered, key=lambda name: _rank(answered[name], prompts[name]))
-    names = [f"{side}-{arm}" for side in (GOOD, BAD) for arm in Arm]
+    names = [f"{side}-{arm}" for side in (GOOD, BAD) for arm in JUDGED_ARMS]
     answers = [_answer(name, cell) for name, cell in zip(names, answered[best], strict=True)]
     return Shown(prompts[best], tuple(answers))
 
 
 def _rank(cells: list[list[Sample]], prompt: Prompt) -> tuple[bool, float, int]:
-    old, new = (cells[list(Arm).index(Arm.MTP)], cells[len(Arm) + list(Arm).index(Arm.MTP)])
+    mtp = JUDGED_ARMS.index(Arm.MTP)
+    old, new = cells[mtp], cells[len(JUDGED_ARMS) + mtp]
     same = {tokens_identity(sample) for sample in (*old, *new)}
     return len(same) > 1, round(_accepted_share(new) - _accepted_share(old), 3), prompt.max_tokens
 

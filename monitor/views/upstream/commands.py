@@ -12,6 +12,7 @@ from monitor.checks import standalone
 from monitor.checks.synthetic_recipe import Form, SyntheticRecipe
 from monitor.domain import (
     ATTACHED_ENGINES,
+    JUDGED_ARMS,
     Arm,
     Artifact,
     Check,
@@ -79,7 +80,9 @@ def reproduction(
     if attached or check.engine in ATTACHED_ENGINES:
         return None
     servers = {
-        (side.name, arm): starting(check, arm, side.environment) for side in (good, bad) for arm in Arm
+        (side.name, arm): starting(check, arm, side.environment)
+        for side in (good, bad)
+        for arm in JUDGED_ARMS
     }
     started = {key: server for key, server in servers.items() if server is not None}
     if len(started) < len(servers):
@@ -286,7 +289,7 @@ def _ask_step(asked: Asking) -> Step:
         '  kill "$server"; wait "$server" || true',
         "}",
     ]
-    names = [f"{side} {arm}" for side in (GOOD, BAD) for arm in Arm]
+    names = [f"{side} {arm}" for side in (GOOD, BAD) for arm in JUDGED_ARMS]
     lines += [f"ask {name}" for name in names]
     lines.append(f"python3 read.py {' '.join(name.replace(' ', '-') for name in names)}")
     return Step(
