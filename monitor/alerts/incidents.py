@@ -295,20 +295,15 @@ def of_loss(station: Station, db: Db, check: Check, bad: Artifact) -> int | None
 def bisected(station: Station, db: Db, found: Bisection) -> list[Message]:
     """Put what a bisection has found on its incident, in the caller's transaction, and tell of it once.
 
-    The first bad release becomes the incident's. Nobody is told when there was nothing between the ends,
-    after the incident has ended, or while it is snoozed; its log and its page have the result all the same.
+    Nobody is told when there was nothing between the ends, after the incident has ended, or while it is
+    snoozed; its log and its page have the result all the same.
     """
     incident = incidents.get(db, found.incident_id) if found.incident_id is not None else None
     if incident is None:
         return []
     now, bad = station.clock(), found.first_bad
     first = _run(db, bad.run_id if bad.run_id is not None else incident.first_bad_run_id)
-    earlier = first.place < _run(db, incident.first_bad_run_id).place
-    changed = replace(
-        incident,
-        changed_at=now,
-        first_bad_run_id=first.id if earlier else incident.first_bad_run_id,
-    )
+    changed = replace(incident, changed_at=now)
     runs_of_ends = (first.id, *([found.last_good.run_id] if found.last_good.run_id is not None else []))
     step = _step(Action.BISECTED, incident.state, incident.state, found.reason, runs_of_ends, now)
     kept = incidents.change(db, changed, step)

@@ -126,6 +126,8 @@ def _incident(change: Change, host: Host, pages: _Pages) -> dict[str, Any]:
     incident, run, step = change.incident, change.run, change.step
     own = incident.first_bad_run_id == run.id
     first_bad = run.version if own else change.first_bad_version
+    if change.bisection is not None and change.bisection.state is BisectionState.FOUND:
+        first_bad = change.bisection.first_bad.version
     found = finding(change.judgement)
     return {
         "id": incident.id,

@@ -79,7 +79,7 @@ class Way:
 
     def _said(self, run: Run, judgement: Judgement | None) -> tuple[Answer, str]:
         if run.state not in _MEASURED or judgement is None:
-            return Answer.SKIPPED, run.reason or f"its run is {run.state}"
+            return Answer.SKIPPED, run.reason.partition("\n")[0] or f"its run is {run.state}"
         loss = loss_of_bad_end(self.station, self.found)
         has = has_loss(loss, judgement)
         if has is None:

@@ -128,6 +128,7 @@ def every_path(past: Past) -> list[str]:
         "/incidents",
         f"/incidents/{past.open}",
         f"/incidents/{past.acknowledged}",
+        f"/bisections/{past.bisected}",
         "/status",
         "/login",
     ]

@@ -5,16 +5,29 @@ from __future__ import annotations
 import math
 import tempfile
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from monitor import pipeline
-from monitor.domain import Answer, Bisection, BisectionState
+from monitor import orders, pipeline
+from monitor.domain import Answer, Bisection, BisectionState, Tier
 from monitor.store.queries import bisections, runs
-from standins.searches import LOSSES, begun, found, publish, searching, small_world, version
+from standins.searches import (
+    GOOD,
+    LOSSES,
+    WORSE_HEAD,
+    begun,
+    found,
+    publish,
+    searching,
+    small_world,
+    version,
+    visited,
+)
+from standins.service import BEGIN, CHECK, PROJECT, Build
 
 
 @dataclass(frozen=True)
@@ -101,3 +114,57 @@ def test_killed_again_and_again_it_goes_on_and_visits_nothing_twice(tmp_path: Pa
     for release in {visit.version for visit in ended.visits[1:-1] if visit.answer is Answer.BAD}:
         count = sum(measured == release for measured, _ in world.sessions)
         assert count <= (2 if loss == "worse head" else 10)
+
+
+def test_in_a_new_epoch_the_good_end_is_measured_again_first(tmp_path: Path) -> None:
+    world = small_world(tmp_path)
+    publish(world, 9, first_bad=6)
+    with searching(world, 9) as (station, search):
+        steps = orders.searched(station, search.id)
+        for _ in range(4):
+            next(steps)
+        known = len(world.sessions)
+    world.driver = "590.2"
+    world.now = BEGIN + timedelta(days=1)
+    with searching(world, 9) as (station, search):
+        ended = found(station, search)
+    assert world.sessions[known][0] == version(0)
+    assert (ended.last_good.version, ended.first_bad.version) == (version(5), version(6))
+
+
+def test_only_what_the_bad_end_lost_counts(tmp_path: Path) -> None:
+    """A slower baseline between, and another loss before, do not mislead the search."""
+    world = small_world(tmp_path)
+    for number in range(8):
+        build = GOOD if number < 5 else WORSE_HEAD
+        world.release(
+            version(number), Build(build.accepted_share, baseline_rate=40.0) if number == 3 else build
+        )
+    with searching(world, 8) as (station, search):
+        ended = found(station, search)
+    assert (ended.last_good.version, ended.first_bad.version) == (version(4), version(5))
+    assert "by counts" in ended.first_bad.why
+
+
+def test_found_it_is_not_searched_again_unless_asked(tmp_path: Path) -> None:
+    world = small_world(tmp_path)
+    publish(world, 5, first_bad=2)
+    with searching(world, 5) as (station, search):
+        ended = found(station, search)
+        before = len(world.sessions)
+        assert begun(station, 5) == ended
+        anew = orders.bisect(station, CHECK, PROJECT, version(0), version(4), tier=Tier.QUICK, again=True)
+        assert anew.id != ended.id
+        # Its counts are known, so it costs no session either.
+        assert found(station, anew).first_bad.version == version(2)
+        assert len(world.sessions) == before
+
+
+def test_without_a_loss_between_the_ends_nothing_is_searched(tmp_path: Path) -> None:
+    world = small_world(tmp_path)
+    publish(world, 9, first_bad=9)
+    with searching(world, 9) as (station, search):
+        ended = found(station, search)
+        assert ended.state is BisectionState.NO_LOSS
+        assert "has no loss" in ended.reason
+        assert len(visited(ended)) == 1

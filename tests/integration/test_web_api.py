@@ -73,6 +73,9 @@ def test_every_document_names_its_schema_and_keeps_what_the_description_promises
         "/api/v1/incidents": "/api/v1/incidents",
         "/api/v1/incidents/{incident_id}": f"/api/v1/incidents/{past.open}",
         "/api/v1/incidents/{incident_id}/upstream": f"/api/v1/incidents/{past.open}/upstream",
+        "/api/v1/bisections": "/api/v1/bisections?state=running",
+        "/api/v1/bisections/{bisection_id}": f"/api/v1/bisections/{past.bisected}",
+        "/api/v1/gate": "/api/v1/gate?release=xllamacpp==0.2.41&check=" + CHECK.id,
         "/api/v1/status": "/api/v1/status",
         "/healthz": "/healthz",
     }
@@ -80,7 +83,7 @@ def test_every_document_names_its_schema_and_keeps_what_the_description_promises
     assert reading == {*addresses, "/api/v1/runs/{run_id}/samples"}
     for path, address in addresses.items():
         found = document(client, address)
-        assert found["schema"].startswith("mtp-monitor/api/")
+        assert found["schema"].startswith(("mtp-monitor/api/", "mtp-monitor/gate/"))
         promised = described["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]
         jsonschema.validate(found, {**promised["schema"], "components": described["components"]})
 
@@ -96,6 +99,12 @@ def test_the_documents_hold_the_facts(site: tuple[TestClient, Station, Past]) ->
     advised = document(client, f"/api/v1/advice?check={standing['check']}")["advice"]
     assert [one["summary"] for one in advised] == ["Run xllamacpp 0.2.40 with MTP."]
     assert document(client, "/api/v1/advice?check=nothing", 404)["error"]
+    searching = document(client, "/api/v1/status")["bisections"]
+    assert [(one["id"], one["state"], one["steps_left"]) for one in searching] == [
+        (past.searching, "running", 0)
+    ]
+    began = document(client, f"/api/v1/incidents/{past.open}")["bisection"]
+    assert (began["id"], began["last_good"], began["first_bad"]) == (past.bisected, "0.2.40", "0.2.41")
     run = document(client, f"/api/v1/runs/{past.regressed}")
     assert run["judgement"]["confirmed"] is True
     assert [step["target"] for step in run["history"]][-1] == "done"

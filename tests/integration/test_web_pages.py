@@ -106,6 +106,8 @@ def every_address(past: Past) -> list[str]:
         f"/incidents/{past.open}",
         f"/incidents/{past.acknowledged}",
         f"/incidents/{past.resolved}",
+        f"/bisections/{past.bisected}",
+        f"/bisections/{past.searching}",
         "/status",
         "/login",
     ]

@@ -58,7 +58,7 @@ from monitor.store.queries import (
     runs,
     sessions,
 )
-from standins.web_past import Past, beat, days_ago, tell, write_logs
+from standins.web_past import Past, beat, days_ago, search, tell, write_logs
 
 TOKEN = "a token that only its owner knows"
 SECRET_ADDRESS = "https://hooks.example/canary-5d1f"
@@ -173,6 +173,7 @@ def fill(found: Station) -> Past:
         past.regressed = past.runs["0.2.41"]
         _queue(db, found, past, epoch)
         tell(db, past, epoch)
+        search(db, past)
         beat(db)
     write_logs(found, past)
     return past

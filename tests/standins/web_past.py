@@ -10,6 +10,8 @@ from sqlmodel import Session as Db
 from factory_values import HOSTILE, NOW, sha
 from monitor.domain import (
     Action,
+    Answer,
+    BisectionState,
     Direction,
     Incident,
     IncidentState,
@@ -18,7 +20,17 @@ from monitor.domain import (
     RunState,
 )
 from monitor.steps.station import Station
-from monitor.store.queries import beats, incidents, judgements, outbox, polls, runs
+from monitor.store.queries import (
+    beats,
+    bisections,
+    checks,
+    incidents,
+    judgements,
+    outbox,
+    polls,
+    releases,
+    runs,
+)
 
 
 @dataclass
@@ -35,6 +47,8 @@ class Past:
     acknowledged: int = 0
     resolved: int = 0
     dead: int = 0
+    bisected: int = 0
+    searching: int = 0
 
 
 def days_ago(age: float) -> datetime:
@@ -64,6 +78,38 @@ def tell(db: Db, past: Past, epoch: int) -> None:
     assert delivery is not None
     outbox.fail(db, delivery.id, number, f"410 gone: {HOSTILE}", retry_at=None, now=days_ago(1))
     past.dead = delivery.id
+
+
+def search(db: Db, past: Past) -> None:
+    """Let one bisection have found where the open incident began, and another go on."""
+    ways = (("0.2.37", "0.2.38", "0.2.40", "0.2.41"), ("0.2.37", "0.2.41"))
+    past.bisected, past.searching = (
+        _begun(db, past, way, past.open if way is ways[0] else None) for way in ways
+    )
+    answers = (Answer.GOOD, Answer.SKIPPED, Answer.GOOD, Answer.BAD)
+    for place, (version, answer) in enumerate(zip(ways[0], answers, strict=True)):
+        bisections.set_run(db, past.bisected, place, past.runs[version], own=place == 1)
+        why = HOSTILE if answer is Answer.SKIPPED else "acceptance length the same, by counts"
+        bisections.answer(db, past.bisected, place, answer, why=why, now=days_ago(1))
+    bisections.end(db, past.bisected, BisectionState.FOUND, reason="0.2.41 is the first.", now=days_ago(1))
+
+
+def _begun(db: Db, past: Past, versions: tuple[str, ...], incident: int | None) -> int:
+    measured = [run for version in versions if (run := runs.get(db, past.runs[version])) is not None]
+    check = checks.get(db, measured[0].check_digest)
+    files = [releases.artifact(db, run.artifact_sha256) for run in measured]
+    assert check is not None
+    return bisections.create(
+        db,
+        check=check,
+        machine_id=measured[0].host,
+        tier=measured[0].tier,
+        requested_by=HOSTILE,
+        priority=0,
+        incident_id=incident,
+        stops=[bisections.Stop(file, "stable") for file in files if file is not None],
+        now=days_ago(1.5),
+    ).id
 
 
 def _incident(db: Db, run_id: int, state: IncidentState, *, epoch: int, headline: str, when: datetime) -> int:
