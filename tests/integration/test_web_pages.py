@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from factory_values import HOSTILE
+from factory_values import HOSTILE, artifact
+from monitor.domain import Cell, CellResult, Standing, Sweep, Tier, Worth
 from monitor.steps.station import Station
-from monitor.store.queries import beats, releases
+from monitor.store.queries import beats, releases, runs, sweeps
 from monitor.web.app import create_app
-from standins.web import SECRET_ADDRESS, TOKEN, Past, Recorder, empty_station, station
+from standins.web import CHECK, SECRET_ADDRESS, TOKEN, Past, Recorder, empty_station, station
 
 ADDRESS = "http://127.0.0.1:8640"
 HARMLESS = HOSTILE.replace("\x00", "\ufffd").replace("\x1b", "\ufffd").replace("\u202e", "\ufffd")
@@ -311,6 +312,71 @@ def test_a_series_says_what_to_run_and_why_the_others_are_not_advised(
     assert "Last known good 0.2.40 Fastest with MTP 0.2.40" in page.text
     assert f"0.2.41 regressed (incident {past.open})" in page.text
     assert "0.2.38 does not run does not start" in page.text
+
+
+def test_a_sweep_stands_on_the_page_of_its_series(quiet: tuple[TestClient, Station]) -> None:
+    client, found = quiet
+    cells = [
+        CellResult(
+            cell=Cell(f"n{length}", length, {}, "x", "y"),
+            standing=standing,
+            sessions=4,
+            mtp_rate=200.0,
+            speedup=speedup,
+            speedup_low=speedup - 0.02,
+            speedup_high=speedup + 0.02,
+            worth=Worth.PAYS,
+            acceptance_rate=0.6,
+            acceptance_length=2.4,
+            step_time_s=0.01,
+            change_percent=None,
+            change_low=None,
+            change_high=None,
+            reason=HOSTILE if standing is Standing.FAILED else "",
+        )
+        for length, standing, speedup in (
+            (2, Standing.BEST, 1.7),
+            (3, Standing.SLOWER, 1.5),
+            (4, Standing.FAILED, 1),
+        )
+    ]
+    with found.store.write() as db:
+        run = runs.create(
+            db,
+            check=CHECK,
+            artifact=artifact("1.0"),
+            host=found.host,
+            tier=Tier.QUICK,
+            requested_by="x",
+            now=found.clock(),
+        )
+        sweeps.save(
+            db,
+            Sweep(
+                id=run.id,
+                check_id=CHECK.id,
+                check_digest=CHECK.digest,
+                project="xllamacpp",
+                version="1.0",
+                artifact_sha256="s",
+                machine_id=found.host.machine_id,
+                current=3,
+                made_at=found.clock(),
+                blocks=4,
+                decided=True,
+                baseline_rate=120.0,
+                baseline_sessions=4,
+                floor=0.02,
+                chosen=cells[0].cell,
+                cells=tuple(cells),
+            ),
+        )
+    page = Page(client.get(f"/series?project=xllamacpp&check={CHECK.id}").text)
+    assert "Use draft length 2 on xllamacpp 1.0 here: a speedup of 1.70× (1.68 to 1.72×)." in page.text
+    assert "The check uses 3." in page.text
+    assert HARMLESS in page.text
+    (told,) = client.get("/api/v1/sweeps").json()["sweeps"]
+    assert told["chosen"]["draft_length"] == 2
 
 
 def test_an_incident_shows_its_log_newest_first_and_its_evidence(
