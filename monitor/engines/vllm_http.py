@@ -31,7 +31,9 @@ from monitor.engines.base import (
     token_list,
     words,
 )
+from monitor.errors import EngineCrashError
 
+_SEARCHED = 1000  # characters of an error
 _FINISH_REASONS = {"length": LENGTH, "stop": STOP, "tool_calls": STOP}
 
 
@@ -64,6 +66,7 @@ class VllmHttp:
 
     def read(self, events: Sequence[Event], prompt: Prompt, check: Check) -> Completion:
         """Return what the streamed answer says."""
+        _tell_crash(events)
         refuse_error_bodies(events)
         stream = _Stream()
         for event in events:
@@ -92,6 +95,18 @@ class VllmHttp:
         cards = listed.get("data") if isinstance(listed, dict) else None
         found = [card for card in cards if isinstance(card, dict)] if isinstance(cards, list) else []
         return next((card for card in found if card.get("id") == self._model), {})
+
+
+def _tell_crash(events: Sequence[Event]) -> None:
+    """Raise EngineCrashError where the server says that its core died; it ends itself a little later."""
+    for event in events:
+        error = event.data.get("error")
+        if error is not None and vllm_versions.CORE_DIED.search(str(error)[:_SEARCHED]):
+            raise EngineCrashError(
+                f"The engine's core died in the middle of its work; the server says {words(str(error))!a}.",
+                kept="the complete sessions; nothing of this one",
+                advice="see the engine's log",
+            )
 
 
 class _Stream:

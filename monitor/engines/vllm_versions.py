@@ -26,6 +26,10 @@ SERIES = SpeculationSeries(
 """The same names from 0.11 to 0.33; absent while speculation is off."""
 
 
+CORE_DIED = re.compile(r"EngineCore encountered an issue|EngineDeadError|[Ee]ngine core \w+ died")
+"""How the server answers, with whatever status, when the process that computes has gone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     """Arguments that have the server tell more, and change nothing of what it does."""

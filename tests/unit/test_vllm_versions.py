@@ -13,7 +13,7 @@ from monitor.domain import Arm
 from monitor.engines import engine_for, vllm_versions
 from monitor.engines.base import Event, Setup
 from monitor.engines.vllm_http import VllmHttp
-from monitor.errors import EngineReplyError
+from monitor.errors import EngineCrashError, EngineReplyError
 from standins.engine import PROMPTS, environment_of, standin_check
 
 LOG = """\
@@ -163,6 +163,16 @@ def test_an_answer_that_tells_its_own_drafts_is_believed_for_itself() -> None:
 def test_counts_of_an_answer_that_cannot_be_are_refused(metrics: Any, reason: str) -> None:
     with pytest.raises(EngineReplyError, match=reason):
         read(metrics)
+
+
+def test_a_server_that_says_its_core_died_is_a_crash_and_no_odd_answer() -> None:
+    # As 0.32.0 answered, with status 200, when its core was killed while it streamed.
+    message = "EngineCore encountered an issue. See stack trace (above) for the root cause."
+    said = {"error": {"message": message, "type": "InternalServerError", "code": 500}}
+    with pytest.raises(EngineCrashError, match="EngineCore encountered an issue"):
+        VllmHttp("m").read([*answer(None)[:2], Event(9.0, said)], PROMPTS[0], standin_check())
+    with pytest.raises(EngineReplyError, match="out of range"):
+        VllmHttp("m").read([Event(0.0, {"error": "out of range"})], PROMPTS[0], standin_check())
 
 
 # --- last words ----------------------------------------------------------------------------------
