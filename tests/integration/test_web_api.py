@@ -66,6 +66,7 @@ def test_every_document_names_its_schema_and_keeps_what_the_description_promises
         "/api/v1/advice": "/api/v1/advice",
         "/api/v1/sweeps": "/api/v1/sweeps",
         "/api/v1/releases": "/api/v1/releases?progress=measured",
+        "/api/v1/releases/{project}/{version}": "/api/v1/releases/xllamacpp/0.2.41",
         "/api/v1/runs": "/api/v1/runs?limit=3",
         "/api/v1/runs/{run_id}": f"/api/v1/runs/{past.regressed}",
         "/api/v1/compare": f"/api/v1/compare?reference={past.runs['0.2.40']}&candidate={past.regressed}",
