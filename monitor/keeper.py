@@ -126,13 +126,16 @@ class BoundedLog:
             self._file = os.fdopen(descriptor, "r+b", buffering=0)
 
     def write(self, data: bytes) -> None:
-        """Append `data`, first making room when the file is full."""
+        """Append `data`, making room whenever the file is full; one call may bring more than fits."""
         if self._file is None:
             return
         try:
-            if self._size + len(data) > self._head + 2 * self._tail:
-                self._make_room()
-            self._size += self._file.write(data)
+            while data:
+                if self._size >= self._head + 2 * self._tail:
+                    self._make_room()
+                written = self._file.write(data[: max(1, self._head + 2 * self._tail - self._size)])
+                self._size += written
+                data = data[written:]
         except OSError:
             self._left_out += len(data)
 

@@ -90,7 +90,7 @@ def test_a_release_with_a_run_stays_planned_although_a_newer_one_came_before_tha
         pipeline.cycle(station)
         world.release("2026.7.9713")
         with monkeypatch.context() as gone:
-            gone.setattr("monitor.steps.plan._decide", cut)
+            gone.setattr("monitor.steps.news._decide", cut)
             with pytest.raises(Killed):
                 pipeline.cycle(station)
         world.release("2026.8.10229")

@@ -18,7 +18,16 @@ from monitor import settings as configuration
 from monitor.checks.digest import digest_of
 from monitor.checks.loader import load_checks
 from monitor.checks.models import models_of
-from monitor.domain import Arm, Fingerprint, ModelSpec, Package, ReleaseState, is_attached, measures
+from monitor.domain import (
+    JUDGED_ARMS,
+    Arm,
+    Fingerprint,
+    ModelSpec,
+    Package,
+    ReleaseState,
+    is_attached,
+    measures,
+)
 from monitor.engines import engine_for
 from monitor.engines.base import Setup
 from monitor.engines.llama_http import LLAMA
@@ -298,6 +307,6 @@ def test_the_examples_of_the_page_are_read_as_they_stand(tmp_path: Path) -> None
             (check,) = (load_checks(loaded.check_dirs)[name] for name in loaded.checks_of(source.project))
             assert (source.kind, source.project in check.projects) == ("attached", True)
             engines.append(check.engine)
-            for arm in Arm:
+            for arm in JUDGED_ARMS:
                 engine_for(check.engine).launch(replace(setup(arm), check=check))
     assert engines == ["endpoint", "command"]

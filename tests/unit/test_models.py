@@ -18,6 +18,7 @@ import monitor.checks
 from monitor.checks import hub as hub_module
 from monitor.checks import models
 from monitor.checks.loader import load_checks
+from monitor.checks.synthetic_recipe import SyntheticRecipe
 from monitor.domain import ModelSpec
 from monitor.errors import DiskFullError, ModelError
 
@@ -345,10 +346,16 @@ def test_a_folder_that_cannot_be_written_is_told(hub: StandIn, tmp_path: Path) -
 
 
 def test_every_model_of_the_checks_is_listed_once_with_its_checks(tmp_path: Path) -> None:
-    listed = models.list_models(load_checks().values(), tmp_path)
+    checks = load_checks()
+    listed = models.list_models(checks.values(), tmp_path)
     by_name = {status.spec.name: status for status in listed}
     assert len(by_name) == len(listed)
-    assert len(by_name["gemma-4-31b-assistant"].checks) == 4
+    drafting = [
+        check.id
+        for check in checks.values()
+        if check.draft_model is not None and check.draft_model.name == "gemma-4-31b-assistant"
+    ]
+    assert sorted(by_name["gemma-4-31b-assistant"].checks) == sorted(drafting) != []
     assert all(status.path is None and status.bytes is None for status in listed)
 
 
@@ -368,22 +375,15 @@ class Written:
     bytes: int
 
 
+RECIPE = {"n_embd": 64, "n_layer": 4, "n_ff": 128, "noise": 1.1, "seed": 7}
+
+
 class StandInGenerator:
-    """Writes the recipe itself as the weights."""
-
-    class SyntheticRecipe:
-        """Takes any recipe."""
-
-        def __init__(self, values: dict[str, Any]) -> None:
-            self.values = values
-
-        @classmethod
-        def from_dict(cls, values: dict[str, Any]) -> StandInGenerator.SyntheticRecipe:
-            return cls(values)
+    """Writes the recipe's seed as the weights."""
 
     @staticmethod
     def write_model(recipe: SyntheticRecipe, path: Path) -> Written:
-        content = json.dumps(recipe.values).encode()
+        content = str(recipe.seed).encode()
         path.write_bytes(content)
         return Written(path, sha256(content), len(content))
 
@@ -392,12 +392,12 @@ def test_a_synthetic_model_is_written_once_for_each_recipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(monitor.checks, "synthetic", StandInGenerator, raising=False)
-    spec = ModelSpec(name="tiny", kind="synthetic", recipe={"seed": 7})
+    spec = ModelSpec(name="tiny", kind="synthetic", recipe=RECIPE)
     path = models.fetch(spec, tmp_path)
-    assert json.loads(path.read_bytes()) == {"seed": 7}
+    assert path.read_bytes() == b"7"
     assert models.verify(spec, tmp_path).sha256 == sha256(path.read_bytes())
     assert models.fetch(spec, tmp_path) == path
-    assert models.fetch(replace(spec, recipe={"seed": 8}), tmp_path) != path
+    assert models.fetch(replace(spec, recipe=RECIPE | {"seed": 8}), tmp_path) != path
     assert not list(tmp_path.glob("*.part"))
 
 
@@ -409,7 +409,7 @@ def test_a_disk_that_fills_up_while_a_model_is_written_is_told(
 
     monkeypatch.setattr(StandInGenerator, "write_model", full)
     monkeypatch.setattr(monitor.checks, "synthetic", StandInGenerator, raising=False)
-    spec = ModelSpec(name="tiny", kind="synthetic", recipe={"seed": 7})
+    spec = ModelSpec(name="tiny", kind="synthetic", recipe=RECIPE)
     with pytest.raises(DiskFullError, match="No room left"):
         models.fetch(spec, tmp_path)
     assert models.locate(spec, tmp_path) is None
