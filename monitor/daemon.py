@@ -231,6 +231,8 @@ def _listening(station: Station) -> Iterator[socket.socket]:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((web.host, web.port))
+            # Whoever reads the address in the log may ask at once, before the server's thread has begun.
+            listening.listen()
         except OSError as error:
             raise HostError(
                 f"The pages cannot be served at {web.host} port {web.port}: {error.strerror}.",
