@@ -24,19 +24,8 @@ from monitor.net import Http
 from monitor.planted.wheels import Fault, plant
 from monitor.releases.package_index import PackageIndex
 from monitor.settings_sources import SourceSettings
+from standins.builds import MTP_BUILDS
 
-BUILDS = (
-    "2026.5.9294",
-    "2026.6.9538",
-    "2026.6.9713",
-    "2026.7.9873",
-    "2026.7.10068",
-    "2026.8.10229",
-    "2026.8.10566",
-    "2026.9.10809",
-    "2026.9.11063",
-    "2026.10.11549",
-)
 CHECK = "synthetic-qwen35-tiny"
 MIDDLE = 4
 """Place of the build that is visited first."""
@@ -54,7 +43,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         for release in PackageIndex(SourceSettings(project="xllamacpp"), web).poll():
             listed[release.version] = [file for file in release.artifacts if _WHEEL.search(file.filename)]
         found = {}
-        for version in BUILDS:
+        for version in MTP_BUILDS:
             artifact = listed[version][0]
             target = folder / artifact.filename
             web.download(
@@ -83,7 +72,7 @@ def index_of(originals: dict[str, Path], folder: Path, *, first_bad: int, broken
     listed = folder / "xllamacpp"
     listed.mkdir(parents=True)
     versions = []
-    for place, version in enumerate(BUILDS):
+    for place, version in enumerate(MTP_BUILDS):
         wheel = originals[version]
         if place == broken or place >= first_bad:
             fault = Fault.CRASH if place == broken else Fault.WORSE_HEAD
@@ -128,7 +117,7 @@ def assert_found(document: Any, index: Index) -> None:
     assert document["state"] == "found", document
     good, bad = index.versions[index.first_bad - 1 : index.first_bad + 1]
     assert (document["last_good"], document["first_bad"]) == (good, bad)
-    builds = [BUILDS[place].rpartition(".")[2] for place in (index.first_bad - 1, index.first_bad)]
+    builds = [MTP_BUILDS[place].rpartition(".")[2] for place in (index.first_bad - 1, index.first_bad)]
     assert document["commits"]["range"] == "b{}..b{}".format(*builds)
     assert document["commits"]["url"].endswith("/compare/b{}...b{}".format(*builds))
 
@@ -148,7 +137,7 @@ def test_the_first_bad_of_ten_builds_is_found_in_log2_steps(
     document, seconds = searched(house, index)
     report("ten builds", document, seconds)
     assert_found(document, index)
-    assert document["steps"] <= math.ceil(math.log2(len(BUILDS) - 1))
+    assert document["steps"] <= math.ceil(math.log2(len(MTP_BUILDS) - 1))
     # Asked again, it is known.
     again, _ = searched(house, index)
     assert again["releases"] == document["releases"]
@@ -174,6 +163,6 @@ def test_it_is_found_beside_a_build_that_does_not_start_and_after_a_kill(
     document, _ = searched(house, index)
     report("one does not start, killed half-way", document, time.monotonic() - begin)
     assert_found(document, index)
-    assert document["steps"] <= math.ceil(math.log2(len(BUILDS) - 1)) + 1
+    assert document["steps"] <= math.ceil(math.log2(len(MTP_BUILDS) - 1)) + 1
     answers = {release["version"]: release["answer"] for release in document["releases"]}
     assert answers[index.versions[MIDDLE]] == "skipped"
