@@ -38,9 +38,8 @@ layers: $(READY) ## who may import whom
 
 tests: $(READY) $(CHROMIUM) ## unit, integration, acceptance and browser tests, with coverage
 	rm -f .coverage .coverage.*
-	$(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report= tests/unit tests/integration
-	$(BIN)/pytest --cov --cov-append --cov-report= tests/acceptance tests/browser \
-		--ignore tests/acceptance/test_ten_releases.py
+	$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --cov --cov-report= \
+		--ignore tests/acceptance/test_ten_releases.py tests/acceptance tests/browser tests/integration tests/unit
 	$(BIN)/coverage report
 
 test-engines: $(READY) ## real engines over builds months apart, and ten kinds of release (slow)

@@ -46,7 +46,7 @@ from monitor.steps.tidy import tidy
 from monitor.steps.visit import compared, shown
 from monitor.steps.way import Way, good_run, loss_of_bad_end
 from monitor.store import Subject
-from monitor.store.queries import bisections, incidents, judgements, releases, runs
+from monitor.store.queries import artifacts, bisections, incidents, judgements, runs
 from monitor.store.queries.runs import Run
 from monitor.store.transitions import ENDED
 from monitor.views import bisected
@@ -188,7 +188,7 @@ def _begin_after_incidents(station: Station) -> None:
                 continue
             bad = runs.get(db, incident.first_bad_run_id)
             good = runs.get(db, bad.reference_run_id) if bad and bad.reference_run_id else None
-            ends = [releases.artifact(db, run.artifact_sha256) if run else None for run in (good, bad)]
+            ends = [artifacts.with_content(db, run.artifact_sha256) if run else None for run in (good, bad)]
         if bad is None or ends[0] is None or ends[1] is None or any(is_attached(end) for end in ends if end):
             continue
         try:

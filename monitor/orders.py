@@ -18,7 +18,7 @@ from monitor.steps import sweep as sweeping
 from monitor.steps.borrow import borrowed
 from monitor.steps.sweep import Plan as SweepPlan
 from monitor.steps.tidy import tidy
-from monitor.store.queries import bisections, judgements, queue, releases, runs, sweeps
+from monitor.store.queries import artifacts, bisections, judgements, queue, runs, sweeps
 from monitor.store.queries.runs import Run
 from monitor.store.transitions import ENDED
 
@@ -41,7 +41,7 @@ def outcome(station: Station, run_id: int) -> RunOutcome | None:
         found = runs.get(db, run_id)
         if found is None or found.state not in ENDED:
             return None
-        artifact = releases.artifact(db, found.artifact_sha256)
+        artifact = artifacts.with_content(db, found.artifact_sha256)
         if artifact is None:
             raise AssertionError(f"the artifact of run {run_id} is gone")
         return RunOutcome(found, artifact, judgements.get(db, run_id), reused=False)

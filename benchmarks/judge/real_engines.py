@@ -292,7 +292,7 @@ def summary(found: Sequence[Judgement]) -> tuple[str, ...]:
     for judgement in found:
         steps = (row for row in judgement.effects if row.metric is Metric.STEP_TIME and row.workload == "all")
         sizes += [row.change_percent for row in steps if row.change_percent is not None]
-    blocks = [judgement.sessions.get("screen_candidate_mtp", 0) for judgement in found]
+    blocks = [judgement.sessions.get("candidate_mtp", 0) for judgement in found]
     spread = f"{sum(sizes) / len(sizes):+.1f} % ({min(sizes):+.1f} to {max(sizes):+.1f})" if sizes else "–"
     return (
         str(len(found)),

@@ -29,7 +29,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-PERIOD_S = 0.005  # of the stop-and-go; short against a measured request, long against the timer
+PERIOD_S = 0.02  # of the stop-and-go; short against a measured request, long against the timer
+_LONGEST_STOP_S = 0.1  # after the helper itself was kept from running
 STRAY_S = 600  # for which what was left behind would go on
 FLOOD_BYTES = 100 * 10**6
 F32 = 0  # GGML's number for the type
@@ -211,16 +212,38 @@ def _stop_and_go(process: int, share: float) -> None:
 
     signal.signal(signal.SIGTERM, end)
     os.close(1)
+    began, stopped_s = time.monotonic(), 0.0
     with contextlib.suppress(ProcessLookupError):
         while going and os.getppid() == process:
-            stopped_at = time.monotonic()
-            os.kill(process, signal.SIGSTOP)
-            try:
-                time.sleep(share * PERIOD_S)
-            finally:
-                os.kill(process, signal.SIGCONT)
-            # On a busy machine it wakes late: what counts is the ratio, not the period.
-            time.sleep((time.monotonic() - stopped_at) * (1 - share) / share)
+            # Where every core is busy both sleeps end late. So each stop makes up for what is missing until
+            # now: s with stopped_s + s = share × (elapsed + s).
+            missing_s = (share * (time.monotonic() - began) - stopped_s) / (1 - share)
+            if missing_s > 0:
+                os.kill(process, signal.SIGSTOP)
+                stopped_at = time.monotonic()
+                try:
+                    _await_stop(process)
+                    stopped_at = time.monotonic()
+                    time.sleep(min(missing_s, _LONGEST_STOP_S))
+                finally:
+                    stopped_s += time.monotonic() - stopped_at  # before what wakes may take this core
+                    os.kill(process, signal.SIGCONT)
+            time.sleep((1 - share) * PERIOD_S)
+
+
+def _await_stop(process: int) -> None:
+    """Wait until every thread has stopped: one on another core may go on until the next timer tick."""
+    late = time.monotonic() + _LONGEST_STOP_S
+    tasks = Path(f"/proc/{process}/task")
+    while time.monotonic() < late:
+        with contextlib.suppress(OSError):  # a thread that ended meanwhile
+            if all(_state(task) in "TZX" for task in tasks.iterdir()):
+                return
+        time.sleep(0.0002)
+
+
+def _state(task: Path) -> str:
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 # ---------------------------------------------------------------------------------------------

@@ -28,7 +28,17 @@ from monitor.judge.policy import JudgingPolicy
 from monitor.planted.names import is_planted
 from monitor.steps.station import Station
 from monitor.store import Subject
-from monitor.store.queries import epochs, incidents, judgements, releases, runs, series, sessions, sweeps
+from monitor.store.queries import (
+    artifacts,
+    epochs,
+    incidents,
+    judgements,
+    releases,
+    runs,
+    series,
+    sessions,
+    sweeps,
+)
 from monitor.store.queries.runs import Run
 
 _TIED = (Standing.BEST, Standing.ALIKE, Standing.OPEN)
@@ -225,7 +235,7 @@ def _gone(db: Db, project: str, shas: Iterable[str]) -> dict[str, tuple[Exclusio
     listed = {artifact.sha256: artifact for row in rows for artifact in row.release.artifacts}
     found: dict[str, tuple[Exclusion, str]] = {}
     for sha256 in shas:
-        known = listed.get(sha256) or releases.artifact(db, sha256)
+        known = listed.get(sha256) or artifacts.with_content(db, sha256)
         if known is None or is_attached(known) or known.version not in versions:
             continue
         if sha256 not in listed:

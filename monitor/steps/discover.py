@@ -14,7 +14,7 @@ from monitor.releases.policy import Decision
 from monitor.releases.projects import PROJECTS
 from monitor.settings_tables import SourceSettings
 from monitor.steps.station import Station
-from monitor.store.queries import polls, releases
+from monitor.store.queries import listings, polls, releases
 from monitor.store.queries.releases import ReleaseRow
 
 
@@ -88,7 +88,7 @@ def _ask(
         return Poll(*stream, source.address, 0, (), 0, error), ()
     now = station.clock()
     with station.store.write() as db:
-        recorded = releases.record(db, listed, source=source.address, now=now, since=source.since)
+        recorded = listings.record(db, listed, source=source.address, now=now, since=source.since)
         wrong = f"{recorded.changed[0][0]} has changed its content" if recorded.changed else ""
         due_at = now + _next_look(station, 0, None)
         polls.note(db, *stream, address=source.address, error=wrong, due_at=due_at, now=now)

@@ -17,7 +17,7 @@ from monitor.steps import epochs as stretches
 from monitor.steps import plan
 from monitor.steps.states import MONITOR
 from monitor.steps.station import Station
-from monitor.store.queries import epochs, incidents, judgements, releases, runs
+from monitor.store.queries import artifacts, epochs, incidents, judgements, releases, runs
 from monitor.store.queries.runs import Run
 from monitor.store.transitions import ENDED
 from monitor.validation import nearest
@@ -118,7 +118,7 @@ def gate(station: Station, release: str, check_ids: Sequence[str] = ()) -> Gate:
 def _files(station: Station, db: Db, project: str, version: str, prefix: str | None) -> list[Artifact]:
     files = [
         file
-        for file in releases.artifacts_of(db, project, version)
+        for file in artifacts.of_version(db, project, version)
         if prefix is None or file.sha256.startswith(prefix)
     ]
     if not files:

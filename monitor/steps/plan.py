@@ -22,7 +22,7 @@ from monitor.errors import HostError, UnknownNameError
 from monitor.steps import epochs
 from monitor.steps.discover import measurable
 from monitor.steps.station import Station
-from monitor.store.queries import queue, releases, runs
+from monitor.store.queries import artifacts, queue, releases, runs
 from monitor.store.queries.runs import Run
 from monitor.validation import nearest
 
@@ -107,7 +107,7 @@ def resolve(station: Station, spec: str) -> Artifact:
     """
     project, version, prefix = split_spec(spec)
     with station.store.read() as db:
-        stored = releases.artifacts_of(db, project, version)
+        stored = artifacts.of_version(db, project, version)
         known = [row.release.version for row in releases.all_of(db, project)]
     if not stored:
         raise UnknownNameError(

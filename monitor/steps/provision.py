@@ -14,7 +14,7 @@ from monitor.engines.base import PartialEngine
 from monitor.errors import ArmMissingError, UnknownNameError
 from monitor.steps import attached
 from monitor.steps.station import Station
-from monitor.store.queries import environments, releases
+from monitor.store.queries import artifacts, environments
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def provision(station: Station, artifact: Artifact) -> Environment:
         environment = attached.environment(station.settings, artifact, station.checks)
     else:
         with station.store.read() as db:
-            listed = releases.artifacts_of(db, artifact.project, artifact.version)
+            listed = artifacts.of_version(db, artifact.project, artifact.version)
         environment = station.environments.provision(
             artifact,
             source,

@@ -15,7 +15,7 @@ from monitor.steps.discover import listing
 from monitor.steps.measure import Slot, log_of
 from monitor.steps.station import Station
 from monitor.store import Subject
-from monitor.store.queries import checks, environments, hosts, judgements, releases, runs, sessions
+from monitor.store.queries import artifacts, checks, environments, hosts, judgements, runs, sessions
 from monitor.store.queries.releases import ReleaseRow
 from monitor.store.queries.runs import Run
 from monitor.views import report
@@ -80,8 +80,8 @@ def run_view(station: Station, run_id: int) -> RunView:
         stored = sessions.load(db, run.id, Subject.REFERENCE, Role.SCREEN)  # measured in turns
         if stored is None and reference is not None:
             stored = sessions.load(db, reference.id, Subject.CANDIDATE, Role.SCREEN)
-        artifacts: list[Artifact | None] = [
-            releases.artifact(db, one.artifact_sha256) if one else None for one in (run, reference)
+        files: list[Artifact | None] = [
+            artifacts.with_content(db, one.artifact_sha256) if one else None for one in (run, reference)
         ]
         built = [
             environments.get(db, one.environment_key) if one and one.environment_key else None
@@ -97,10 +97,10 @@ def run_view(station: Station, run_id: int) -> RunView:
             title=check.title,
             project=run.project,
             version=run.version,
-            artifact=artifacts[0],
+            artifact=files[0],
             environment=built[0],
             reference_version=reference.version if reference else None,
-            reference_artifact=artifacts[1],
+            reference_artifact=files[1],
             reference_environment=built[1],
             check=check,
             tier=run.tier,

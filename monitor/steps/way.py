@@ -15,7 +15,7 @@ from monitor.steps.earlier import samples_of
 from monitor.steps.plan import RunRequest
 from monitor.steps.states import ENGINE, INSTALL
 from monitor.steps.station import Station
-from monitor.store.queries import bisections, judgements, queue, releases, runs
+from monitor.store.queries import artifacts, bisections, judgements, queue, runs
 from monitor.store.queries.runs import Run
 from monitor.store.transitions import ENDED
 from monitor.views import bisected
@@ -142,7 +142,7 @@ class Way:
 
     def _artifact(self, visit: Visit) -> Artifact:
         with self.station.store.read() as db:
-            found = releases.artifact(db, visit.artifact_sha256)
+            found = artifacts.with_content(db, visit.artifact_sha256)
         if found is None:
             raise AssertionError(f"the artifact of {visit.version}, which a bisection rests on, is gone")
         return found

@@ -36,7 +36,6 @@ from standins.receivers import WebhookReceiver
 
 KILLED_AT = Path(__file__).with_name("killed_at.py")
 PATIENCE_S = 300.0  # only ends a test that has failed
-_CHECK = "single"
 _CYCLE_S = 600.0
 _OF_BAD_RUNS = (Action.OPENED, Action.SEEN_AGAIN, Action.WORSE)
 _MOST_ROUNDS = 3
@@ -102,9 +101,7 @@ class Yard:
     def opened(cls, folder: Path, wheel: Path, *, extra: str = "") -> Iterator[Yard]:
         with IndexServer() as index:
             destinations, variables = configuration("http://127.0.0.1:9/")
-            house = House.build(
-                folder / "house", index=index.url, check=_CHECK, extra=f"{destinations}\n{extra}"
-            )
+            house = House.build(folder / "house", index=index.url, extra=f"{destinations}\n{extra}")
             house.environment |= variables
             made = cls(house, index, wheel, folder)
             made.quiet = made.publish(Fault.QUIET)

@@ -17,23 +17,23 @@ from monitor.domain import (
 )
 from monitor.errors import StoreError
 from monitor.store import Store
-from monitor.store.queries import checks, environments, hosts, releases, runs
+from monitor.store.queries import artifacts, checks, environments, hosts, listings, releases, runs
 
 
 def test_a_second_look_tells_only_what_is_new(store: Store) -> None:
     old, late = values.artifact("1.0"), values.artifact("1.0", build="-1", uploaded_at=LATER)
     with store.write() as db:
-        first = releases.record(db, [values.release("1.0", old)], source="index", now=NOW)
+        first = listings.record(db, [values.release("1.0", old)], source="index", now=NOW)
         assert (first.new, first.new_artifacts) == ((("xllamacpp", "1.0"),), (old,))
-        again = releases.record(db, [values.release("1.0", old)], source="index", now=LATER)
-        assert again == releases.Recorded((), (), (), ())
-        grown = releases.record(
+        again = listings.record(db, [values.release("1.0", old)], source="index", now=LATER)
+        assert again == listings.Recorded((), (), (), ())
+        grown = listings.record(
             db, [values.release("1.0", old, late), values.release("0.9")], source="index", now=LATER
         )
         assert grown.new == (("xllamacpp", "0.9"),)
         assert grown.new_artifacts == (late, values.artifact("0.9"))
     with store.read() as db:
-        assert releases.artifacts_of(db, "xllamacpp", "1.0") == [old, late]
+        assert artifacts.of_version(db, "xllamacpp", "1.0") == [old, late]
         row = next(row for row in releases.all_of(db) if row.release.version == "1.0")
     assert row.release == values.release("1.0", old, late)
     assert (row.first_seen_at, row.last_seen_at, row.source) == (NOW, LATER, "index")
@@ -44,13 +44,13 @@ def test_a_file_that_vanishes_is_marked_and_comes_back_unmarked(store: Store) ->
     kept, gone = values.artifact("1.0"), values.artifact("1.0", build="-1")
     both, one = values.release("1.0", gone, kept), values.release("1.0", kept)
     with store.write() as db:
-        releases.record(db, [both], source="index", now=NOW)
-        assert releases.record(db, [one], source="index", now=LATER).withdrawn == (gone,)
-        assert releases.record(db, [one], source="index", now=LATER).withdrawn == ()
-        assert releases.artifacts_of(db, "xllamacpp", "1.0") == [kept, gone]
-        assert releases.artifact(db, gone.sha256) == gone
+        listings.record(db, [both], source="index", now=NOW)
+        assert listings.record(db, [one], source="index", now=LATER).withdrawn == (gone,)
+        assert listings.record(db, [one], source="index", now=LATER).withdrawn == ()
+        assert artifacts.of_version(db, "xllamacpp", "1.0") == [kept, gone]
+        assert artifacts.with_content(db, gone.sha256) == gone
         assert releases.all_of(db)[0].release.artifacts == (kept,)
-        back = releases.record(db, [both], source="index", now=LATER)
+        back = listings.record(db, [both], source="index", now=LATER)
         assert (back.new_artifacts, back.withdrawn) == ((), ())
         assert releases.all_of(db)[0].release.artifacts == (gone, kept)
 
@@ -58,12 +58,12 @@ def test_a_file_that_vanishes_is_marked_and_comes_back_unmarked(store: Store) ->
 def test_a_release_whose_files_are_all_gone_is_skipped_until_one_is_back(store: Store) -> None:
     others = [values.release("2.0")]
     with store.write() as db:
-        releases.record(db, [values.release("1.0"), *others], source="index", now=NOW)
+        listings.record(db, [values.release("1.0"), *others], source="index", now=NOW)
         releases.decide(db, "xllamacpp", "1.0", "stable", ReleaseState.PLANNED)
-        releases.record(db, others, source="index", now=LATER)
+        listings.record(db, others, source="index", now=LATER)
         row = releases.all_of(db)[0]
         assert (row.state, row.reason) == (ReleaseState.SKIPPED, SkipReason.WITHDRAWN)
-        releases.record(db, [values.release("1.0"), *others], source="index", now=LATER)
+        listings.record(db, [values.release("1.0"), *others], source="index", now=LATER)
         row = releases.all_of(db)[0]
         assert (row.state, row.reason, row.detail) == (ReleaseState.SEEN, None, "")
 
@@ -71,40 +71,40 @@ def test_a_release_whose_files_are_all_gone_is_skipped_until_one_is_back(store: 
 def test_what_another_source_or_channel_lists_is_not_withdrawn(store: Store) -> None:
     stable, nightly = values.release("1.0"), values.release("1.1", channel="nightly")
     with store.write() as db:
-        releases.record(db, [stable], source="index", now=NOW)
-        releases.record(db, [nightly], source="index", now=NOW)
-        assert releases.record(db, [values.release("3.0")], source="folder", now=NOW).withdrawn == ()
-        assert releases.record(db, [], source="index", now=NOW).withdrawn == ()
-        assert releases.record(db, [nightly], source="index", now=NOW).withdrawn == ()
+        listings.record(db, [stable], source="index", now=NOW)
+        listings.record(db, [nightly], source="index", now=NOW)
+        assert listings.record(db, [values.release("3.0")], source="folder", now=NOW).withdrawn == ()
+        assert listings.record(db, [], source="index", now=NOW).withdrawn == ()
+        assert listings.record(db, [nightly], source="index", now=NOW).withdrawn == ()
         assert [row.state for row in releases.all_of(db)] == [ReleaseState.SEEN] * 3
 
 
 def test_a_name_with_another_content_is_told_at_every_look_and_never_stored(store: Store) -> None:
     before, after = values.artifact("1.0"), values.artifact("1.0", sha256=values.sha("other"))
     with store.write() as db:
-        releases.record(db, [values.release("1.0", before)], source="index", now=NOW)
+        listings.record(db, [values.release("1.0", before)], source="index", now=NOW)
         for _ in range(2):
-            told = releases.record(db, [values.release("1.0", after)], source="index", now=LATER)
+            told = listings.record(db, [values.release("1.0", after)], source="index", now=LATER)
             assert told.changed == ((before.filename, before.sha256, after.sha256),)
             assert told.new_artifacts == ()
-            assert releases.artifact(db, after.sha256) is None
+            assert artifacts.with_content(db, after.sha256) is None
             assert releases.all_of(db)[0].release.artifacts == ()
-        assert releases.record(db, [values.release("1.0", before)], source="index", now=LATER).changed == ()
+        assert listings.record(db, [values.release("1.0", before)], source="index", now=LATER).changed == ()
 
 
 def test_a_yank_is_learnt_and_a_poorer_page_takes_nothing_away(store: Store) -> None:
     known = values.artifact("1.0", size=5, requires_python=">=3.11", uploaded_at=NOW)
     poorer = replace(known, size=None, requires_python=None, uploaded_at=None, yanked="broken")
     with store.write() as db:
-        releases.record(db, [values.release("1.0", known)], source="index", now=NOW)
-        releases.record(db, [values.release("1.0", poorer)], source="index", now=NOW)
-        assert releases.artifact(db, known.sha256) == replace(known, yanked="broken")
+        listings.record(db, [values.release("1.0", known)], source="index", now=NOW)
+        listings.record(db, [values.release("1.0", poorer)], source="index", now=NOW)
+        assert artifacts.with_content(db, known.sha256) == replace(known, yanked="broken")
 
 
 def test_releases_are_listed_in_the_order_of_their_versions(store: Store) -> None:
     versions = ["0.10.0", "0.9.2", "0.9.0.1", "0.9.0rc1", "odd version", "0.9.0.post1"]
     with store.write() as db:
-        releases.record(db, [values.release(version) for version in versions], source="index", now=NOW)
+        listings.record(db, [values.release(version) for version in versions], source="index", now=NOW)
         assert [row.release.version for row in releases.all_of(db, "xllamacpp")] == [
             *("odd version", "0.9.0rc1", "0.9.0.post1", "0.9.0.1", "0.9.2", "0.10.0")
         ]
@@ -123,7 +123,7 @@ def test_what_was_planned_or_passed_over_stays_so_until_another_file_comes(store
         releases.decide(db, *name, *decision, sha256=sha256, by_policy=True)
 
     with store.write() as db:
-        releases.record(db, [values.release("1.0")], source="index", now=NOW)
+        listings.record(db, [values.release("1.0")], source="index", now=NOW)
         releases.decide(
             db, *name, ReleaseState.SKIPPED, SkipReason.COALESCED, "1.1 is newer \x00", sha256=first
         )
@@ -143,7 +143,7 @@ def test_what_was_yanked_and_comes_back_is_what_it_was(store: Store) -> None:
     name = ("xllamacpp", "1.0", "stable")
     run = values.planned(store)
     with store.write() as db:
-        releases.record(db, [values.release("1.0"), values.release("1.1")], source="index", now=NOW)
+        listings.record(db, [values.release("1.0"), values.release("1.1")], source="index", now=NOW)
         for version, sha256 in (("1.0", run.artifact_sha256), ("1.1", values.sha("never run"))):
             of = ("xllamacpp", version, "stable")
             releases.decide(db, *of, ReleaseState.PLANNED, sha256=sha256)

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from factory_values import HOSTILE
 from monitor.domain import Artifact, Release
 from monitor.steps.station import Station
-from monitor.store.queries import releases
+from monitor.store.queries import listings
 from monitor.web.app import create_app
 from standins.web import Recorder, empty_station
 
@@ -41,7 +41,7 @@ def record(station: Station, *, name: str = "llama-b9300.tar.gz", notes: str = "
         Release("llama.cpp", "9300", channel, (file,), now, notes, page) for channel in ("nightly", "stable")
     ]
     with station.store.write() as db:
-        releases.record(db, made, source="https://github.com/ggml-org/llama.cpp/releases", now=now)
+        listings.record(db, made, source="https://github.com/ggml-org/llama.cpp/releases", now=now)
 
 
 def test_a_release_shows_its_files_and_what_its_makers_say(site: tuple[TestClient, Station]) -> None:

@@ -21,7 +21,7 @@ from monitor import pipeline
 from monitor.domain import ReleaseState, RunState, SkipReason
 from monitor.errors import ArtifactChangedError
 from monitor.settings import Assignment, ScheduleSettings, SourceSettings
-from monitor.store.queries import releases, runs
+from monitor.store.queries import artifacts, releases, runs
 from monitor.store.queries.releases import ReleaseRow
 from monitor.store.queries.runs import Run
 from standins.github import Fault, GithubServer
@@ -194,7 +194,7 @@ def what_was_made_again_is_not_measured(week: Week) -> None:
     other = hashlib.sha256(OTHER).hexdigest()
     assert other not in {run.artifact_sha256 for run in made}
     with week.world.station() as station, station.store.read() as db:
-        assert releases.artifact(db, other) is None
+        assert artifacts.with_content(db, other) is None
 
 
 def the_limit_is_obeyed(week: Week) -> str:

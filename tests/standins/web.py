@@ -53,6 +53,7 @@ from monitor.store.queries import (
     epochs,
     hosts,
     judgements,
+    listings,
     queue,
     releases,
     runs,
@@ -194,7 +195,7 @@ def _list_releases(db: Db) -> None:
         Release("vllm", version, "stable", (artifact(version, "vllm"),), days_ago(5))
         for version in ("0.24.0", "0.25.0")
     ]
-    releases.record(db, [*listed, *vllm], source="https://index.example/simple/", now=days_ago(0))
+    listings.record(db, [*listed, *vllm], source="https://index.example/simple/", now=days_ago(0))
     states: dict[str, tuple[ReleaseState, SkipReason | None, str]] = {
         "0.2.30": (ReleaseState.SKIPPED, SkipReason.TOO_OLD, "MTP came with 0.2.32"),
         "0.2.31": (ReleaseState.SKIPPED, SkipReason.YANKED, HOSTILE),

@@ -21,6 +21,7 @@ from monitor.domain import (
 )
 from monitor.steps.station import Station
 from monitor.store.queries import (
+    artifacts,
     beats,
     bisections,
     checks,
@@ -28,7 +29,6 @@ from monitor.store.queries import (
     judgements,
     outbox,
     polls,
-    releases,
     runs,
 )
 
@@ -97,7 +97,7 @@ def search(db: Db, past: Past) -> None:
 def _begun(db: Db, past: Past, versions: tuple[str, ...], incident: int | None) -> int:
     measured = [run for version in versions if (run := runs.get(db, past.runs[version])) is not None]
     check = checks.get(db, measured[0].check_digest)
-    files = [releases.artifact(db, run.artifact_sha256) for run in measured]
+    files = [artifacts.with_content(db, run.artifact_sha256) for run in measured]
     assert check is not None
     return bisections.create(
         db,

@@ -12,7 +12,7 @@ from monitor.domain import Answer, Artifact, Bisection, BisectionState, Check, T
 from monitor.errors import StoreError
 from monitor.store.columns import clean
 from monitor.store.models import StoredArtifact, StoredBisection, StoredVisit
-from monitor.store.queries import checks, releases
+from monitor.store.queries import artifacts, checks
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def create(
             StoredVisit(
                 bisection_id=row.id or 0,
                 place=place,
-                artifact_id=releases.keep(db, stop.artifact, now=now),
+                artifact_id=artifacts.keep(db, stop.artifact, now=now),
                 channel=stop.channel,
                 last_resort=stop.last_resort,
             )

@@ -12,7 +12,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from monitor.domain import Environment, Package
 from monitor.store.models import InstalledPackage, StoredArtifact, StoredEnvironment, StoredRun
-from monitor.store.queries import releases
+from monitor.store.queries import artifacts
 
 
 def save(db: Session, environment: Environment) -> None:
@@ -29,7 +29,7 @@ def save(db: Session, environment: Environment) -> None:
         forget(db, environment.key)
     fresh = StoredEnvironment(
         key=environment.key,
-        artifact_id=releases.keep(db, environment.artifact, now=environment.built_at),
+        artifact_id=artifacts.keep(db, environment.artifact, now=environment.built_at),
         path=str(environment.path),
         python=_text(environment.python),
         python_version=environment.python_version,
@@ -122,7 +122,7 @@ def _values(db: Session, rows: Iterable[StoredEnvironment]) -> list[Environment]
     return [
         Environment(
             key=row.key,
-            artifact=releases.artifact_at(db, row.artifact_id),
+            artifact=artifacts.at(db, row.artifact_id),
             path=Path(row.path),
             python=Path(row.python) if row.python else None,
             python_version=row.python_version,

@@ -1,9 +1,8 @@
-"""Releases and their artifacts: recorded with their history, never deleted."""
+"""Releases and what was decided about them."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,24 +13,7 @@ from monitor.domain import Artifact, Release, ReleaseState, SkipReason, version_
 from monitor.errors import StoreError
 from monitor.store.columns import clean
 from monitor.store.models import Listing, StoredArtifact, StoredRelease, StoredRun
-
-Stream = tuple[str, str]
-"""(project, channel)"""
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """What a look at a source told that was not known."""
-
-    new: tuple[tuple[str, str], ...]
-    """(project, version) of releases seen for the first time, in the order the source gave them."""
-    new_artifacts: tuple[Artifact, ...]
-    """Files never seen before, on new and on known releases."""
-    withdrawn: tuple[Artifact, ...]
-    """Files that the source listed until now."""
-    changed: tuple[tuple[str, str, str], ...]
-    """(file name, sha256 it was first seen with, sha256 it has now). The other content is not stored, so
-    nothing can install it, and it is told again at every look for as long as the source lists it."""
+from monitor.store.queries import artifacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,188 +29,6 @@ class ReleaseRow:
     source: str
     decided_sha256: str | None = None
     """The artifact that was planned or passed over."""
-
-
-# ---------------------------------------------------------------------------------------------
-# Recording
-
-
-def record(
-    db: Session,
-    releases: Sequence[Release],
-    *,
-    source: str,
-    now: datetime,
-    since: datetime | None = None,
-) -> Recorded:
-    """Keep what `source` lists at `now`, and say what is new.
-
-    1. Releases and artifacts that are not known are added; known ones get today's facts.
-    2. A file this source listed before, on one of the projects and channels it answered for, is withdrawn
-       when it is missing now. An empty answer withdraws nothing: it says nothing about any project. Nor is
-       anything withdrawn that was published before `since`, for the source did not look so far back.
-    3. A file whose name is known with another content is not stored, only told: names never change content.
-    4. A release none of whose files is left is skipped as withdrawn; when one comes back it is seen anew.
-
-    An empty tuple of artifacts is fine: such a release exists, but has nothing to install.
-    """
-    book = _Book(db, releases, source, now, since)
-    for release in releases:
-        book.note(release)
-    db.flush()  # gives the new rows their ids
-    return book.close({(release.project, release.channel) for release in releases})
-
-
-class _Book:
-    """All that is known of some projects, loaded at once: a poll brings thousands of files."""
-
-    def __init__(
-        self, db: Session, listed: Sequence[Release], source: str, now: datetime, since: datetime | None
-    ) -> None:
-        projects = sorted({release.project for release in listed})
-        self._db, self._source, self._now, self._since = db, source, now, since
-        rows = select(StoredRelease).where(col(StoredRelease.project).in_(projects))
-        if since is not None:
-            # A stream of nightly builds has thousands, and a look is about the last of them.
-            recent = or_(col(StoredRelease.published_at).is_(None), col(StoredRelease.published_at) >= since)
-            rows = rows.where(or_(recent, col(StoredRelease.version).in_({one.version for one in listed})))
-        known = db.exec(rows).all()
-        self._releases = {(row.project, row.version, row.channel): row for row in known}
-        self._files: dict[tuple[str, str], list[StoredArtifact]] = defaultdict(list)
-        files = select(StoredArtifact).where(col(StoredArtifact.project).in_(projects))
-        if since is not None:
-            names = {artifact.filename for one in listed for artifact in one.artifacts}
-            files = files.where(
-                or_(
-                    col(StoredArtifact.version).in_({row.version for row in known}),
-                    col(StoredArtifact.filename).in_(names),
-                )
-            )
-        for file in db.exec(files.order_by(col(StoredArtifact.id))):
-            self._files[file.project, file.filename].append(file)
-        self._listed: list[tuple[StoredRelease, int, StoredArtifact]] = []
-        self._new: list[tuple[str, str]] = []
-        self._new_artifacts: list[Artifact] = []
-        self._changed: list[tuple[str, str, str]] = []
-
-    def note(self, release: Release) -> None:
-        """Keep one release and its artifacts."""
-        key = (release.project, release.version, release.channel)
-        row = self._releases.get(key)
-        if row is None:
-            row = StoredRelease(
-                project=release.project,
-                version=release.version,
-                channel=release.channel,
-                source=self._source,
-                state=ReleaseState.SEEN.value,
-                published_at=release.published_at,
-                first_seen_at=self._now,
-                last_seen_at=self._now,
-            )
-            self._db.add(row)
-            self._releases[key] = row
-            self._new.append((release.project, release.version))
-        row.source, row.last_seen_at = self._source, self._now
-        row.published_at = release.published_at or row.published_at
-        row.notes, row.page = clean(release.notes) or row.notes, clean(release.page) or row.page
-        for position, artifact in enumerate(release.artifacts):
-            file = self._keep(artifact)
-            if file is not None:
-                self._listed.append((row, position, file))
-
-    def _keep(self, artifact: Artifact) -> StoredArtifact | None:
-        namesakes = self._files[artifact.project, artifact.filename]
-        if not namesakes:
-            namesakes.append(_new_row(artifact, self._now))
-            self._db.add(namesakes[0])
-            self._new_artifacts.append(artifact)
-        elif namesakes[0].sha256 != artifact.sha256:
-            self._changed.append((artifact.filename, namesakes[0].sha256, artifact.sha256))
-            return None
-        else:
-            _refresh(namesakes[0], artifact)
-        return namesakes[0]
-
-    def close(self, streams: set[Stream]) -> Recorded:
-        """Bring the listings up to date and sum up."""
-        known: dict[tuple[int, int], Listing] = {}
-        by_release: dict[int, list[Listing]] = defaultdict(list)
-        for listing in self._db.exec(
-            select(Listing).where(col(Listing.release_id).in_([row.id for row in self._releases.values()]))
-        ):
-            known[listing.release_id, listing.artifact_id] = listing
-            by_release[listing.release_id].append(listing)
-        seen: set[tuple[int, int]] = set()
-        for release, position, file in self._listed:
-            key = (_id(release), _id(file))
-            seen.add(key)
-            if key not in known:
-                known[key] = Listing(
-                    release_id=key[0], artifact_id=key[1], source=self._source, position=position
-                )
-                self._db.add(known[key])
-                by_release[key[0]].append(known[key])
-            listing = known[key]
-            listing.source, listing.position, listing.withdrawn_at = self._source, position, None
-        withdrawn = [
-            known[release, file]
-            for release, file in known.keys() - seen
-            if known[release, file].withdrawn_at is None and known[release, file].source == self._source
-        ]
-        return Recorded(
-            new=tuple(self._new),
-            new_artifacts=tuple(self._new_artifacts),
-            withdrawn=self._withdraw(withdrawn, by_release, streams),
-            changed=tuple(dict.fromkeys(self._changed)),
-        )
-
-    def _withdraw(
-        self, missing: Iterable[Listing], by_release: dict[int, list[Listing]], streams: set[Stream]
-    ) -> tuple[Artifact, ...]:
-        files = {_id(file): file for namesakes in self._files.values() for file in namesakes}
-        gone: dict[int, Artifact] = {}
-        answered = {
-            _id(row): row
-            for row in self._releases.values()
-            if (row.project, row.channel) in streams and self._was_asked_about(row)
-        }
-        for listing in missing:
-            if listing.release_id in answered:
-                listing.withdrawn_at = self._now
-                gone[listing.artifact_id] = _artifact(files[listing.artifact_id])
-        for number, row in answered.items():
-            listings = by_release[number]
-            if listings and all(listing.withdrawn_at is not None for listing in listings):
-                if row.state != ReleaseState.SKIPPED or row.reason != SkipReason.WITHDRAWN:
-                    row.state, row.reason = ReleaseState.SKIPPED.value, SkipReason.WITHDRAWN.value
-                    row.detail = "its source lists none of its files any more"
-            elif row.reason == SkipReason.WITHDRAWN:
-                row.state, row.reason, row.detail = ReleaseState.SEEN.value, None, ""
-        return tuple(gone[number] for number in sorted(gone))
-
-    def _was_asked_about(self, row: StoredRelease) -> bool:
-        return self._since is None or row.published_at is None or row.published_at >= self._since
-
-
-def keep(db: Session, artifact: Artifact, *, now: datetime) -> int:
-    """Return the row id of `artifact`, recorded without a release when no source ever listed it."""
-    row = db.exec(
-        select(StoredArtifact).where(
-            StoredArtifact.project == artifact.project,
-            StoredArtifact.filename == artifact.filename,
-            StoredArtifact.sha256 == artifact.sha256,
-        )
-    ).first()
-    if row is None:
-        row = _new_row(artifact, now)
-        db.add(row)
-        db.flush()
-    return _id(row)
-
-
-# ---------------------------------------------------------------------------------------------
-# Deciding
 
 
 def decide(  # noqa: PLR0917  (the first four name the release, in the order people say them)
@@ -313,10 +113,6 @@ def _has_run(db: Session, sha256: str | None) -> bool:
     return db.exec(made.where(StoredArtifact.sha256 == sha256).limit(1)).first() is not None
 
 
-# ---------------------------------------------------------------------------------------------
-# Asking
-
-
 def all_of(
     db: Session,
     project: str | None = None,
@@ -346,98 +142,21 @@ def all_of(
     if wanted:
         rows = rows.where(*wanted)
         listed = listed.join(StoredRelease, col(Listing.release_id) == col(StoredRelease.id)).where(*wanted)
-    artifacts: dict[int, list[Artifact]] = defaultdict(list)
+    files: dict[int, list[Artifact]] = defaultdict(list)
     current = listed.where(col(Listing.withdrawn_at).is_(None)).order_by(
         col(Listing.position), col(Listing.id)
     )
     for listing, file in db.exec(current):
-        artifacts[listing.release_id].append(_artifact(file))
-    found = [_release_row(row, artifacts[_id(row)]) for row in db.exec(rows)]
+        files[listing.release_id].append(artifacts.value(file))
+    found = [_release_row(row, files[_id(row)]) for row in db.exec(rows)]
     return sorted(
         found, key=lambda row: (row.release.project, version_order(row.release.version), row.release.channel)
     )
 
 
-def artifacts_of(db: Session, project: str, version: str) -> list[Artifact]:
-    """Return every file ever seen of a version: those still listed first, then by first sight."""
-    files = db.exec(
-        select(StoredArtifact)
-        .where(StoredArtifact.project == project, StoredArtifact.version == version)
-        .order_by(col(StoredArtifact.id))
-    ).all()
-    listed = _listed(db, [_id(file) for file in files])
-    return [_artifact(file) for file in sorted(files, key=lambda file: file.id not in listed)]
-
-
-def artifact(db: Session, sha256: str) -> Artifact | None:
-    """Return the file with this content; of several names for it, one that is still listed, newest first."""
-    files = db.exec(
-        select(StoredArtifact).where(StoredArtifact.sha256 == sha256).order_by(col(StoredArtifact.id).desc())
-    ).all()
-    listed = _listed(db, [_id(file) for file in files])
-    best = sorted(files, key=lambda file: file.id not in listed)
-    return _artifact(best[0]) if best else None
-
-
-def artifact_at(db: Session, number: int) -> Artifact:
-    """Return the artifact in row `number`, which another table points to."""
-    return _artifact(db.get_one(StoredArtifact, number))
-
-
-def _listed(db: Session, artifact_ids: list[int]) -> set[int]:
-    return set(
-        db.exec(
-            select(Listing.artifact_id).where(
-                col(Listing.artifact_id).in_(artifact_ids), col(Listing.withdrawn_at).is_(None)
-            )
-        )
-    )
-
-
-# ---------------------------------------------------------------------------------------------
-# Rows and values
-
-
-def _new_row(artifact: Artifact, now: datetime) -> StoredArtifact:
-    return StoredArtifact(
-        project=artifact.project,
-        version=artifact.version,
-        filename=artifact.filename,
-        sha256=artifact.sha256,
-        url=artifact.url,
-        size=artifact.size,
-        requires_python=artifact.requires_python,
-        uploaded_at=artifact.uploaded_at,
-        yanked=artifact.yanked,
-        first_seen_at=now,
-    )
-
-
-def _refresh(row: StoredArtifact, artifact: Artifact) -> None:
-    row.url, row.yanked = artifact.url, artifact.yanked
-    # A plain page knows less than the JSON API; what was once known of the same content stays true.
-    row.size = row.size if artifact.size is None else artifact.size
-    row.requires_python = artifact.requires_python or row.requires_python
-    row.uploaded_at = artifact.uploaded_at or row.uploaded_at
-
-
-def _artifact(row: StoredArtifact) -> Artifact:
-    return Artifact(
-        project=row.project,
-        version=row.version,
-        filename=row.filename,
-        sha256=row.sha256,
-        url=row.url,
-        size=row.size,
-        requires_python=row.requires_python,
-        uploaded_at=row.uploaded_at,
-        yanked=row.yanked,
-    )
-
-
-def _release_row(row: StoredRelease, artifacts: list[Artifact]) -> ReleaseRow:
+def _release_row(row: StoredRelease, files: list[Artifact]) -> ReleaseRow:
     release = Release(
-        row.project, row.version, row.channel, tuple(artifacts), row.published_at, row.notes, row.page
+        row.project, row.version, row.channel, tuple(files), row.published_at, row.notes, row.page
     )
     return ReleaseRow(
         release=release,
@@ -451,7 +170,7 @@ def _release_row(row: StoredRelease, artifacts: list[Artifact]) -> ReleaseRow:
     )
 
 
-def _id(row: StoredRelease | StoredArtifact) -> int:
+def _id(row: StoredRelease) -> int:
     if row.id is None:
         raise AssertionError("a row is used before it was flushed")
     return row.id

@@ -21,7 +21,7 @@ from monitor.store.models import (
     StoredSampleSet,
     StoredSession,
 )
-from monitor.store.queries import checks, hosts, releases
+from monitor.store.queries import artifacts, checks, hosts
 from monitor.store.queries.attempts import (
     Attempt,
     begin_attempt,
@@ -116,7 +116,7 @@ def create(
     row = StoredRun(
         check_id=check.id,
         check_digest=check.digest,
-        artifact_id=releases.keep(db, artifact, now=now),
+        artifact_id=artifacts.keep(db, artifact, now=now),
         machine_id=host.machine_id,
         tier=tier.value,
         requested_by=requested_by,

@@ -13,7 +13,7 @@ from monitor.judge.verdict import judge
 from monitor.steps.publish import run_view
 from monitor.steps.station import Station
 from monitor.store import Subject
-from monitor.store.queries import judgements, releases, runs, sessions
+from monitor.store.queries import artifacts, judgements, runs, sessions
 from monitor.store.queries.runs import Run
 from monitor.views.models import RunView
 from monitor.web.facts.run_lines import RunLine, run_lines
@@ -67,7 +67,7 @@ def compared_view(station: Station, facts: ComparisonFacts) -> RunView:
         return view
     with station.store.read() as db:
         old = _run(db, facts.reference.id)
-        artifact = releases.artifact(db, old.artifact_sha256)
+        artifact = artifacts.with_content(db, old.artifact_sha256)
         samples = _samples(db, old)
     return replace(
         view,

@@ -8,7 +8,7 @@ from typing import Literal
 from monitor.domain import Artifact
 from monitor.errors import UnknownNameError
 from monitor.steps.station import Station
-from monitor.store.queries import releases
+from monitor.store.queries import artifacts, releases
 from monitor.web.facts.releases import ReleaseLine, release_list
 from monitor.web.facts.run_lines import RunLine
 
@@ -46,7 +46,7 @@ def release_facts(station: Station, project: str, version: str) -> ReleaseFacts:
             f"No release {project} {version} is known.", advice="the list of releases has those that are"
         )
     with station.store.read() as db:
-        files = releases.artifacts_of(db, project, version)
+        files = artifacts.of_version(db, project, version)
         rows = [row for row in releases.all_of(db, project) if row.release.version == version]
     return ReleaseFacts(
         project=project,
