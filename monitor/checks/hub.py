@@ -35,6 +35,10 @@ _MAX_PAGES = 200
 _CHUNK = 2**20
 
 
+class NotOnHubError(ModelError):
+    """The hub has no such repository, revision or file."""
+
+
 @dataclass(frozen=True, slots=True)
 class HubFile:
     """One file of a repository at a commit."""
@@ -214,7 +218,7 @@ def _check_status(status: int, place: str) -> None:
             "or `models.token_file`",
         )
     if status == HTTPStatus.NOT_FOUND:
-        raise ModelError(
+        raise NotOnHubError(
             f"The model hub has no {place}.",
             advice="correct `repository`, `revision` or `files` in the check",
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from monitor.checks.digest import model_identity
-from monitor.checks.models import VerifiedModel
+from monitor.checks.models import Pin, VerifiedModel, folder_of
 from monitor.domain import ModelSpec
 from monitor.errors import DiskFullError, ModelError
 
@@ -44,9 +44,14 @@ class ModelLock:
             raise ModelError(
                 f"The model {spec.name} is not the one it was measured with: {changed}.",
                 kept="everything measured so far",
-                advice="put the old files back, or begin a new epoch with these: "
+                advice=f"{_way_back(spec)}, or begin a new epoch with these: "
                 f"mtp-monitor models accept {spec.name}",
             )
+
+    def pin(self, spec: ModelSpec) -> Pin | None:
+        """Return what a model was measured with first, or accepted as since; None before."""
+        known = self._read().get(model_identity(spec))
+        return Pin(known.get("commit"), dict(known["files"])) if known is not None else None
 
     def accept(self, spec: ModelSpec, found: VerifiedModel) -> str:
         """Take the files that are there as the model's from now on; return what changed, "" for nothing."""
@@ -83,6 +88,7 @@ class ModelLock:
         part = self._file.with_name(f".{FILE}.{os.getpid()}")
         document = {"schema": SCHEMA, "models": dict(sorted(models.items()))}
         try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
             part.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
             part.replace(self._file)
         except OSError as error:
@@ -92,6 +98,13 @@ class ModelLock:
                 kept="the old one",
                 advice="free some space, and see whether the state folder may be written to",
             ) from error
+
+
+def _way_back(spec: ModelSpec) -> str:
+    if spec.kind != "huggingface":
+        return "put the old files back"
+    folder = folder_of(spec, Path()).name
+    return f"remove the folder {folder} of the models, and the old files are fetched again"
 
 
 def _entry(spec: ModelSpec, found: VerifiedModel, *, generation: int) -> dict[str, Any]:

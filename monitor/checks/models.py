@@ -12,13 +12,13 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from monitor.checks.digest import model_identity
-from monitor.checks.hub import Hub, HubFile, Progress
+from monitor.checks.hub import Hub, HubFile, NotOnHubError, Progress
 from monitor.domain import SERVED, Check, ModelSpec
 from monitor.errors import DiskFullError, ModelError
 
@@ -39,6 +39,15 @@ class VerifiedModel:
     bytes: int
     revision: str | None = None
     """The commit a hub's weights were fetched at, also where the check names a branch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What a model was measured with first: what is fetched from then on, wherever its branch has gone."""
+
+    commit: str | None
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Name → sha256."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,19 +129,22 @@ def fetch(
     token: str | None = None,
     *,
     endpoint: str | None = None,
+    pin: Pin | None = None,
+    again: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Bring the weights of `spec` here, unless they are, and return what an engine is given.
 
+    A branch is asked for its commit, unless `pin` says which it was. With `again` what is here is replaced.
     An interrupted download goes on where it stopped. `progress` is told (file, bytes done, bytes in all).
     `token` goes to the hub and nowhere else.
 
     Raises:
-        ModelError: when the weights do not exist, are not what the check pins, or may not be had.
+        ModelError: when the weights do not exist, are not what the check or `pin` says, or may not be had.
         DiskFullError: when there is no room; what was complete stays for the next try.
 
     """
-    if (there := locate(spec, models_dir)) is not None:
+    if not again and (there := locate(spec, models_dir)) is not None:
         return there
     if spec.kind == "path":
         missing = [str(file) for file in _own_files(spec, models_dir) if not file.exists()]
@@ -147,7 +159,7 @@ def fetch(
         if spec.kind == "synthetic":
             manifest = _write_synthetic(spec, part)
         else:
-            manifest = _download(spec, part, Hub(token=token, endpoint=endpoint), progress)
+            manifest = _download(spec, part, Hub(token=token, endpoint=endpoint), pin or Pin(None), progress)
         _complete(part, folder, manifest)
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
@@ -222,10 +234,13 @@ def _write_synthetic(spec: ModelSpec, part: Path) -> dict[str, Any]:
     return _new_manifest(spec, files, revision=None)
 
 
-def _download(spec: ModelSpec, part: Path, hub: Hub, progress: Progress | None) -> dict[str, Any]:
-    repository, revision = spec.repository or "", spec.revision or ""
-    commit = hub.commit(repository, revision)
-    wanted = _wanted(spec, hub.files(repository, commit))
+def _download(spec: ModelSpec, part: Path, hub: Hub, pin: Pin, progress: Progress | None) -> dict[str, Any]:
+    repository = spec.repository or ""
+    commit = pin.commit or hub.commit(repository, spec.revision or "")
+    wanted = _wanted(spec, _listed(spec, hub, pin, commit))
+    # The listing has the hashes of large files: another one is refused before its gigabytes are fetched.
+    for file in wanted:
+        _refuse_another(spec, pin, commit, file.path, file.sha256)
     missing = sum(file.size for file in wanted if not (part / file.path).is_file())
     free = shutil.disk_usage(part).free
     if missing > free:
@@ -238,16 +253,44 @@ def _download(spec: ModelSpec, part: Path, hub: Hub, progress: Progress | None) 
     for file in wanted:
         target = part / file.path
         sha256 = hub.download(repository, commit, file, target, progress)
-        if (pinned := spec.sha256.get(file.path)) and pinned != sha256:
+        try:
+            _refuse_another(spec, pin, commit, file.path, sha256)
+        except ModelError:
             target.unlink()
-            raise ModelError(
-                f"{repository}@{commit[:12]} holds another {file.path} than the check pins "
-                f"(sha256 {sha256[:12]}…, not {pinned[:12]}…).",
-                kept="the other files of the model",
-                advice="pin the commit that has the wanted file, or correct the sha256 in the check",
-            )
+            raise
         files[file.path] = {"sha256": sha256, "bytes": file.size}
     return _new_manifest(spec, files, revision=commit)
+
+
+def _listed(spec: ModelSpec, hub: Hub, pin: Pin, commit: str) -> list[HubFile]:
+    try:
+        return hub.files(spec.repository or "", commit)
+    except NotOnHubError as error:
+        if pin.commit is None:
+            raise
+        raise ModelError(
+            f"The commit that {spec.name} was fetched at first is gone: {error.what}",
+            kept="everything measured so far, and the lock file that names the commit and its files",
+            advice=f"put the files back from a copy, or take what {spec.revision} holds now: "
+            f"mtp-monitor models fetch --newest {spec.name}",
+        ) from error
+
+
+def _refuse_another(spec: ModelSpec, pin: Pin, commit: str, name: str, sha256: str | None) -> None:
+    by_check, by_lock = spec.sha256.get(name), pin.files.get(name)
+    wanted = by_check or by_lock
+    if sha256 is None or wanted is None or sha256 == wanted:
+        return
+    says = "the check pins" if by_check else "the one it had at first"
+    advice = "a commit keeps its files: ask the repository's owner, or put the file back from a copy"
+    if by_check:
+        advice = "pin the commit that has the wanted file, or correct the sha256 in the check"
+    raise ModelError(
+        f"{spec.repository}@{commit[:12]} holds another {name} than {says} "
+        f"(sha256 {sha256[:12]}…, not {wanted[:12]}…).",
+        kept="the other files of the model",
+        advice=advice,
+    )
 
 
 def _wanted(spec: ModelSpec, listed: list[HubFile]) -> list[HubFile]:

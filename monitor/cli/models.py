@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from monitor.settings import Settings
 
 SCHEMA = "mtp-monitor/models/1"
-PINS = "A check that names a branch is pinned by writing the commit into it (docs/writing_a_check.md)."
+PINS = "The commit and its files are written down: later fetches take them, wherever the branch goes."
 
 
 def register(app: typer.Typer) -> None:
@@ -68,27 +68,26 @@ def fetch(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Model as `models list` shows it.")],
     *,
+    newest: Annotated[
+        bool,
+        typer.Option(
+            "--newest",
+            help="Take the commit that the check's branch stands for now, instead of the one fetched first. "
+            "Runs stop until `models accept`.",
+        ),
+    ] = False,
     as_json: output.JsonFlag = False,
 ) -> None:
     """Fetch a model, or write it from its seed.
 
-    An interrupted download goes on where it stopped. A token for gated weights comes from
-    MTP_MONITOR_MODELS__TOKEN or `models.token_file` and goes to the hub only.
+    The commit and the sha256 of each file that came first are written down in the state folder. Later
+    fetches take that commit, wherever a branch has gone, and refuse other files. An interrupted download goes
+    on where it stopped. A token for gated weights comes from MTP_MONITOR_MODELS__TOKEN or
+    `models.token_file` and goes to the hub only.
     """
-    from monitor.checks import models  # noqa: PLC0415
-
     settings = output.settings(ctx)
-    wanted = named(name, statuses(settings))
-    token = settings.models.token.get_secret_value() if settings.models.token else None
-    for status in wanted:
-        with _progress(status.spec) as progress:
-            models.fetch(
-                status.spec,
-                settings.models_dir,
-                token,
-                endpoint=settings.models.endpoint,
-                progress=progress,
-            )
+    for status in named(name, statuses(settings)):
+        _bring(settings, status, newest=newest)
     fetched = named(name, statuses(settings))
     if as_json:
         output.emit(
@@ -104,6 +103,35 @@ def fetch(
             output.out.print(f"  commit   {status.revision}", soft_wrap=True)
             if status.revision != status.spec.revision:
                 output.tell(PINS)
+
+
+def _bring(settings: Settings, status: ModelStatus, *, newest: bool) -> None:
+    from monitor.checks import models  # noqa: PLC0415
+    from monitor.checks.hub import Hub  # noqa: PLC0415
+    from monitor.checks.lock import ModelLock  # noqa: PLC0415
+
+    spec, lock = status.spec, ModelLock(settings.state)
+    token = settings.models.token.get_secret_value() if settings.models.token else None
+    endpoint = settings.models.endpoint
+    pin, again = lock.pin(spec), False
+    if newest and spec.kind == "huggingface":
+        commit = Hub(token=token, endpoint=endpoint).commit(spec.repository or "", spec.revision or "")
+        pin, again = models.Pin(commit), commit != status.revision
+    with _progress(spec) as progress:
+        models.fetch(
+            spec,
+            settings.models_dir,
+            token,
+            endpoint=endpoint,
+            pin=pin,
+            again=again,
+            progress=progress,
+        )
+    if again and lock.pin(spec) is not None:
+        output.tell(f"Its runs stop until you take these files: mtp-monitor models accept {spec.name}")
+    elif spec.kind == "huggingface":
+        with output.err.status(f"hashing {spec.name}"):
+            lock.confirm(spec, models.verify(spec, settings.models_dir))
 
 
 def verify(

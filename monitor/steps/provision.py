@@ -116,7 +116,7 @@ def weights(station: Station, check: Check) -> Weights:
 
 
 def _verified(station: Station, spec: ModelSpec) -> models.VerifiedModel:
-    folder = station.settings.models_dir
+    folder, lock = station.settings.models_dir, ModelLock(station.settings.state)
     if models.locate(spec, folder) is None:
         station.progress.stage(f"weights of {spec.name}")
         secret = station.settings.models.token
@@ -125,7 +125,8 @@ def _verified(station: Station, spec: ModelSpec) -> models.VerifiedModel:
             folder,
             secret.get_secret_value() if secret else None,
             endpoint=station.settings.models.endpoint,
+            pin=lock.pin(spec),
         )
     verified = models.verify(spec, folder)
-    ModelLock(station.settings.state).confirm(spec, verified)
+    lock.confirm(spec, verified)
     return verified

@@ -342,7 +342,7 @@ def test_models_lists_those_of_every_check_and_what_is_here(call: Call, tmp_path
     own_check(tmp_path / "checks")
     listed = {model["name"]: model for model in documented(call("models", "list", "--json"))["models"]}
     assert listed["gemma-4-31b-fp8"]["repository"] == "RedHatAI/gemma-4-31B-it-FP8-block"
-    assert len(listed["gemma-4-31b-fp8"]["checks"]) == 12  # draft lengths 1 to 6, and six other ways to serve
+    assert len(listed["gemma-4-31b-fp8"]["checks"]) == 13  # six draft lengths, seven other ways
     assert (listed["weights"]["present"], listed["weights"]["path"]) == (False, None)
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "w.gguf").write_bytes(b"x" * 10)
@@ -384,10 +384,12 @@ def test_models_fetch_hands_the_token_to_the_hub_only_and_names_the_commit(
 ) -> None:
     from monitor.checks import models
 
+    found = models.VerifiedModel(tmp_path, "0" * 64, {"a.bin": "0" * 64}, 10, "c" * 40)
+
     handed: list[Any] = []
     here = models.list_models
 
-    def fetch(spec: Any, folder: Path, token: Any, *, endpoint: Any, progress: Any) -> Path:
+    def fetch(spec: Any, folder: Path, token: Any, *, endpoint: Any, progress: Any, **_: Any) -> Path:
         handed.append((spec.name, folder, token, endpoint))
         progress("a.bin", 5, 10)
         progress("a.bin", 10, 10)
@@ -398,6 +400,7 @@ def test_models_fetch_hands_the_token_to_the_hub_only_and_names_the_commit(
         return [replace(status, path=place, revision="c" * 40) for status in here(checks, folder)]
 
     monkeypatch.setattr(models, "fetch", fetch)
+    monkeypatch.setattr(models, "verify", lambda *_: found)
     monkeypatch.setattr(models, "list_models", present)
     monkeypatch.setenv("MTP_MONITOR_MODELS__TOKEN", SECRET)
     monkeypatch.setenv("MTP_MONITOR_MODELS__ENDPOINT", "https://hub.example")
@@ -406,7 +409,7 @@ def test_models_fetch_hands_the_token_to_the_hub_only_and_names_the_commit(
     folder = tmp_path / "state" / "models"
     assert handed == [("qwen-3.6-27b-fp8", folder, SECRET, "https://hub.example")]
     assert "c" * 40 in done.stdout
-    assert "pinned by writing the commit" in done.stderr
+    assert "later fetches take them" in done.stderr
     assert SECRET not in done.output
 
 

@@ -3,147 +3,32 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import monitor.checks
 from monitor.checks import hub as hub_module
-from monitor.checks import models
+from monitor.checks import models, synthetic
 from monitor.checks.loader import load_checks
 from monitor.checks.synthetic_recipe import SyntheticRecipe
 from monitor.domain import ModelSpec
 from monitor.errors import DiskFullError, ModelError
+from standins.hub import COMMIT, WEIGHTS, HubServer, git_id, sha256
 
-COMMIT = "a" * 40
-WEIGHTS = bytes(range(256)) * 2000
-CONFIG = b'{"model_type": "x"}'
 TOKEN = "hf_canary_71c3"
 
 
-def sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def git_id(content: bytes) -> str:
-    return hashlib.sha1(f"blob {len(content)}\0".encode() + content, usedforsecurity=False).hexdigest()
-
-
-@dataclass
-class StandIn:
-    """A hub with one repository: large files lie on a second host, listings come in two pages."""
-
-    address: str = ""
-    files: dict[str, bytes] = field(default_factory=lambda: {"config.json": CONFIG, "m.gguf": WEIGHTS})
-    extra: list[dict[str, Any]] = field(default_factory=list)
-    cut_after: list[int] = field(default_factory=list)
-    """Bytes after which the next downloads of a large file break off."""
-    serve_instead: dict[str, bytes] = field(default_factory=dict)
-    status: dict[str, int] = field(default_factory=dict)
-    """Beginning of a path → the status it is answered with."""
-    html: bool = False
-    without_ranges: bool = False
-    next_page: str | None = None
-    seen: list[tuple[str, str | None, str | None]] = field(default_factory=list)
-    """(path, Authorization, Range)"""
-
-    def listing(self) -> list[dict[str, Any]]:
-        listed: list[dict[str, Any]] = [{"type": "directory", "path": "x", "size": 0, "oid": "0"}]
-        for name, content in self.files.items():
-            entry = {"type": "file", "path": name, "size": len(content), "oid": git_id(content)}
-            if len(content) > 1000:
-                entry |= {"oid": "pointer", "lfs": {"oid": sha256(content), "size": len(content)}}
-            listed.append(entry)
-        return listed + self.extra
-
-
-class Handler(BaseHTTPRequestHandler):
-    hub: StandIn
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        hub, path = self.hub, self.path
-        hub.seen.append((path, self.headers["Authorization"], self.headers["Range"]))
-        refusals = [status for beginning, status in hub.status.items() if path.startswith(beginning)]
-        if refusals or hub.html:
-            self.answer(b"<html>sign in</html>", status=refusals[0] if refusals else 200)
-        elif path.startswith("/api/"):
-            self.api(path.removeprefix("/api/models/org/m/"))
-        else:
-            self.file(path)
-
-    def api(self, path: str) -> None:
-        listing = self.hub.listing()
-        if path == "revision/main":
-            self.answer(json.dumps({"sha": COMMIT}).encode())
-        elif path == f"tree/{COMMIT}?recursive=true":
-            link = self.hub.next_page or f"{self.hub.address}/api/models/org/m/tree/{COMMIT}?page=2"
-            self.answer(json.dumps(listing[:2]).encode(), {"Link": f'<{link}>; rel="next"'})
-        elif path == f"tree/{COMMIT}?page=2":
-            self.answer(json.dumps(listing[2:]).encode())
-        else:
-            self.answer(b"no", status=404)
-
-    def file(self, path: str) -> None:
-        hub, name = self.hub, path.rpartition("/")[2]
-        content = hub.serve_instead.get(name, hub.files.get(name))
-        if content is None:
-            self.answer(b"no", status=404)
-        elif path.startswith("/store/"):
-            self.content(content)
-        elif len(content) > 1000:
-            other = hub.address.replace("127.0.0.1", "localhost")
-            self.answer(b"", {"Location": f"{other}/store/{name}"}, status=302)
-        else:
-            self.answer(content)
-
-    def content(self, content: bytes) -> None:
-        wanted = self.headers["Range"]
-        if wanted and not self.hub.without_ranges:
-            content, status = content[int(wanted.removeprefix("bytes=").rstrip("-")) :], 206
-        else:
-            status = 200
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        cut = self.hub.cut_after.pop(0) if self.hub.cut_after else len(content)
-        self.wfile.write(content[:cut])
-        if cut < len(content):
-            self.close_connection = True
-
-    def answer(self, content: bytes, headers: dict[str, str] | None = None, *, status: int = 200) -> None:
-        self.send_response(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    stand_in = StandIn()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"hub": stand_in}))
-    stand_in.address = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    monkeypatch.setenv("HF_ENDPOINT", stand_in.address)
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     monkeypatch.setattr(hub_module.time, "sleep", lambda _: None)
     for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(variable, raising=False)
-    yield stand_in
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with HubServer() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.address)
+        yield server
 
 
 MODEL = ModelSpec(name="m", kind="huggingface", repository="org/m", revision="main", files=("m.gguf",))
@@ -156,7 +41,7 @@ def refused(spec: ModelSpec, models_dir: Path, **options: Any) -> ModelError:
     return caught.value
 
 
-def test_a_file_is_fetched_at_the_commit_and_found_again(hub: StandIn, tmp_path: Path) -> None:
+def test_a_file_is_fetched_at_the_commit_and_found_again(hub: HubServer, tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
     assert models.locate(MODEL, tmp_path) is None
     path = models.fetch(MODEL, tmp_path, progress=lambda *report: told.append(report))
@@ -172,7 +57,7 @@ def test_a_file_is_fetched_at_the_commit_and_found_again(hub: StandIn, tmp_path:
 
 
 def test_a_whole_repository_is_served_as_a_folder_without_its_hidden_files(
-    hub: StandIn, tmp_path: Path
+    hub: HubServer, tmp_path: Path
 ) -> None:
     hub.files[".gitattributes"] = b"x"
     hub.files["sub/part.bin"] = b"abc"
@@ -184,19 +69,19 @@ def test_a_whole_repository_is_served_as_a_folder_without_its_hidden_files(
     assert set(models.verify(spec, tmp_path).files) == names - {"manifest.json"}
 
 
-def test_the_token_goes_to_the_hub_and_not_to_where_it_redirects(hub: StandIn, tmp_path: Path) -> None:
+def test_the_token_goes_to_the_hub_and_not_to_where_it_redirects(hub: HubServer, tmp_path: Path) -> None:
     models.fetch(MODEL, tmp_path, TOKEN)
     by_store = {path.startswith("/store/"): token for path, token, _ in hub.seen}
     assert by_store == {True: None, False: f"Bearer {TOKEN}"}
     assert not any(TOKEN in file.read_text() for file in tmp_path.rglob("manifest.json"))
 
 
-def test_a_listing_that_goes_on_elsewhere_is_refused(hub: StandIn, tmp_path: Path) -> None:
+def test_a_listing_that_goes_on_elsewhere_is_refused(hub: HubServer, tmp_path: Path) -> None:
     hub.next_page = "http://files.example/api"
     assert "no answer" in refused(MODEL, tmp_path, token=TOKEN).what
 
 
-def test_a_download_that_breaks_off_goes_on_where_it_stopped(hub: StandIn, tmp_path: Path) -> None:
+def test_a_download_that_breaks_off_goes_on_where_it_stopped(hub: HubServer, tmp_path: Path) -> None:
     hub.cut_after = [100_000, 50_000]
     assert models.fetch(MODEL, tmp_path).read_bytes() == WEIGHTS
     ranges = [wanted for path, _, wanted in hub.seen if path.startswith("/store/")]
@@ -204,7 +89,7 @@ def test_a_download_that_breaks_off_goes_on_where_it_stopped(hub: StandIn, tmp_p
 
 
 def test_a_download_that_keeps_breaking_off_is_gone_on_with_by_the_next_fetch(
-    hub: StandIn, tmp_path: Path
+    hub: HubServer, tmp_path: Path
 ) -> None:
     hub.cut_after = [1000] * 5
     error = refused(MODEL, tmp_path)
@@ -214,13 +99,15 @@ def test_a_download_that_keeps_breaking_off_is_gone_on_with_by_the_next_fetch(
     assert hub.seen[-1][2] == "bytes=5000-"
 
 
-def test_a_hub_without_ranges_is_begun_again(hub: StandIn, tmp_path: Path) -> None:
+def test_a_hub_without_ranges_is_begun_again(hub: HubServer, tmp_path: Path) -> None:
     hub.cut_after, hub.without_ranges = [1000], True
     assert models.fetch(MODEL, tmp_path).read_bytes() == WEIGHTS
 
 
 @pytest.mark.parametrize("name", ["m.gguf", "config.json"])
-def test_another_content_than_listed_is_refused_and_not_kept(name: str, hub: StandIn, tmp_path: Path) -> None:
+def test_another_content_than_listed_is_refused_and_not_kept(
+    name: str, hub: HubServer, tmp_path: Path
+) -> None:
     content = hub.files[name]
     hub.serve_instead[name] = b"\xff" + content[1:]
     spec = replace(MODEL, files=(name,))
@@ -230,13 +117,13 @@ def test_another_content_than_listed_is_refused_and_not_kept(name: str, hub: Sta
     assert models.fetch(spec, tmp_path).read_bytes() == content
 
 
-def test_a_file_that_is_not_the_pinned_one_is_refused(hub: StandIn, tmp_path: Path) -> None:
+def test_a_file_that_is_not_the_pinned_one_is_refused(hub: HubServer, tmp_path: Path) -> None:
     spec = replace(MODEL, sha256={"m.gguf": "0" * 64})
     assert "than the check pins" in refused(spec, tmp_path).what
     assert models.locate(spec, tmp_path) is None
 
 
-def test_a_file_that_the_repository_lacks_is_told_with_what_it_has(hub: StandIn, tmp_path: Path) -> None:
+def test_a_file_that_the_repository_lacks_is_told_with_what_it_has(hub: HubServer, tmp_path: Path) -> None:
     error = refused(replace(MODEL, files=("x.gguf",)), tmp_path)
     assert "has no x.gguf" in error.what
     assert "m.gguf" in error.advice
@@ -254,7 +141,7 @@ def test_a_file_that_the_repository_lacks_is_told_with_what_it_has(hub: StandIn,
     ],
 )
 def test_what_the_hub_refuses_is_said_with_what_to_do(
-    status: dict[str, int], what: str, permanent: bool, hub: StandIn, tmp_path: Path
+    status: dict[str, int], what: str, permanent: bool, hub: HubServer, tmp_path: Path
 ) -> None:
     hub.status = status
     error = refused(MODEL, tmp_path)
@@ -262,24 +149,24 @@ def test_what_the_hub_refuses_is_said_with_what_to_do(
     assert error.permanent is permanent
 
 
-def test_a_sign_in_page_is_no_answer(hub: StandIn, tmp_path: Path) -> None:
+def test_a_sign_in_page_is_no_answer(hub: HubServer, tmp_path: Path) -> None:
     hub.html = True
     assert "no answer" in refused(MODEL, tmp_path).what
 
 
-def test_a_hub_that_is_not_there_is_told(tmp_path: Path, hub: StandIn) -> None:
+def test_a_hub_that_is_not_there_is_told(tmp_path: Path, hub: HubServer) -> None:
     error = refused(MODEL, tmp_path, endpoint="http://127.0.0.1:1")
     assert "does not answer" in error.what
     assert not error.permanent
 
 
 @pytest.mark.parametrize("path", ["../../evil", "/etc/evil", "a/../../b", "..\\b", ""])
-def test_a_listing_cannot_write_outside_its_folder(path: str, hub: StandIn, tmp_path: Path) -> None:
+def test_a_listing_cannot_write_outside_its_folder(path: str, hub: HubServer, tmp_path: Path) -> None:
     hub.extra = [{"type": "file", "path": path, "size": 3, "oid": git_id(b"abc")}]
     assert "no answer" in refused(replace(MODEL, files=()), tmp_path).what
 
 
-def test_a_model_that_does_not_fit_the_disk_is_not_begun(hub: StandIn, tmp_path: Path) -> None:
+def test_a_model_that_does_not_fit_the_disk_is_not_begun(hub: HubServer, tmp_path: Path) -> None:
     hub.extra = [{"type": "file", "path": "huge", "size": 2**60, "oid": "0"}]
     with pytest.raises(DiskFullError, match="GiB"):
         models.fetch(replace(MODEL, files=()), tmp_path)
@@ -290,7 +177,7 @@ def test_a_model_that_does_not_fit_the_disk_is_not_begun(hub: StandIn, tmp_path:
 # On disk
 
 
-def test_an_altered_file_is_found_by_hashing_it_again(hub: StandIn, tmp_path: Path) -> None:
+def test_an_altered_file_is_found_by_hashing_it_again(hub: HubServer, tmp_path: Path) -> None:
     path = models.fetch(MODEL, tmp_path)
     path.write_bytes(WEIGHTS[:-1] + b"?")
     assert models.locate(MODEL, tmp_path) == path
@@ -300,7 +187,7 @@ def test_an_altered_file_is_found_by_hashing_it_again(hub: StandIn, tmp_path: Pa
 
 
 def test_a_missing_or_shortened_file_counts_as_not_there_and_is_fetched_again(
-    hub: StandIn, tmp_path: Path
+    hub: HubServer, tmp_path: Path
 ) -> None:
     path = models.fetch(MODEL, tmp_path)
     path.write_bytes(WEIGHTS[:10])
@@ -340,7 +227,7 @@ def test_an_own_folder_is_hashed_file_by_file(tmp_path: Path) -> None:
     assert verified.bytes == 2
 
 
-def test_a_folder_that_cannot_be_written_is_told(hub: StandIn, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_told(hub: HubServer, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     assert "cannot be written" in refused(MODEL, tmp_path / "file").what
 
@@ -359,7 +246,7 @@ def test_every_model_of_the_checks_is_listed_once_with_its_checks(tmp_path: Path
     assert all(status.path is None and status.bytes is None for status in listed)
 
 
-def test_a_listed_model_shows_what_was_fetched(hub: StandIn, tmp_path: Path) -> None:
+def test_a_listed_model_shows_what_was_fetched(hub: HubServer, tmp_path: Path) -> None:
     models.fetch(MODEL, tmp_path)
     check = replace(next(iter(load_checks().values())), model=MODEL, draft_model=None)
     (status,) = models.list_models([check], tmp_path)
@@ -391,7 +278,7 @@ class StandInGenerator:
 def test_a_synthetic_model_is_written_once_for_each_recipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(monitor.checks, "synthetic", StandInGenerator, raising=False)
+    monkeypatch.setattr(synthetic, "write_model", StandInGenerator.write_model)
     spec = ModelSpec(name="tiny", kind="synthetic", recipe=RECIPE)
     path = models.fetch(spec, tmp_path)
     assert path.read_bytes() == b"7"
@@ -408,7 +295,7 @@ def test_a_disk_that_fills_up_while_a_model_is_written_is_told(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(StandInGenerator, "write_model", full)
-    monkeypatch.setattr(monitor.checks, "synthetic", StandInGenerator, raising=False)
+    monkeypatch.setattr(synthetic, "write_model", StandInGenerator.write_model)
     spec = ModelSpec(name="tiny", kind="synthetic", recipe=RECIPE)
     with pytest.raises(DiskFullError, match="No room left"):
         models.fetch(spec, tmp_path)
