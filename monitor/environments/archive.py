@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -37,8 +38,9 @@ class ArchiveBuilder:
     packaging = Packaging.ARCHIVE
     deadline_s = 3 * _FETCH_S
 
-    def __init__(self, http: Http | None = None) -> None:
-        self._http = http
+    def __init__(self, http: Http | None = None, hosts: Collection[str] | None = None) -> None:
+        """Take where archives of GitHub may come from, also when a redirect leads on; None: anywhere."""
+        self._http, self._hosts = http, hosts
 
     def key(self, artifact: Artifact) -> str:
         """Return the name of the artifact's environment on this kind of machine."""
@@ -82,6 +84,7 @@ class ArchiveBuilder:
             sha256=artifact.sha256,
             max_bytes=artifact.size or _MAX_ARCHIVE_BYTES,
             deadline_s=_FETCH_S,
+            hosts=self._hosts if order.source.kind == "github" else None,
         )
         order.tell(f"unpacking {artifact.filename}")
         found = unpack(archive, order.folder / name, _LIMITS)

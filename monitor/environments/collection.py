@@ -9,13 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from monitor import host
 from monitor.domain import Artifact, Environment, packaging_of
-from monitor.environments import container, record
+from monitor.environments import container, files, record
 from monitor.environments.archive import ArchiveBuilder
 from monitor.environments.base import Builder, Order, Tell
 from monitor.environments.compiled import SourceCompiler
@@ -45,17 +45,25 @@ class Environments:
         http: Http | None = None,
         build: BuildSettings | None = None,
         builds: Path | None = None,
+        archive_hosts: Collection[str] | None = None,
     ) -> Environments:
         """Return the environments at `root`, with a builder for every packaging the monitor knows.
 
-        `builds` is the folder of what is compiled (default: beside `root`).
+        `builds` is the folder of what is compiled (default: beside `root`), `archive_hosts` the hosts that
+        files of GitHub may come from (default: any).
         """
         wheels = WheelBuilder(uv, http)
         compiler = SourceCompiler(
             builds or root.with_name("builds"), build=build or BuildSettings(), uv=uv, http=http
         )
         return cls(
-            root, [wheels, ArchiveBuilder(http), SourceBuilder(compiler, wheels), ContainerBuilder(root)]
+            root,
+            [
+                wheels,
+                ArchiveBuilder(http, archive_hosts),
+                SourceBuilder(compiler, wheels),
+                ContainerBuilder(root),
+            ],
         )
 
     # -----------------------------------------------------------------------------------------
@@ -114,13 +122,14 @@ class Environments:
         """
         builder = self._builder(artifact)
         key = builder.key(artifact)
-        if found := self._found(key):
+        tell = on_step or (lambda _: None)
+        if found := self._unaltered(key, tell):
             return found
         with self._folder.locked(key, wait_s=builder.deadline_s):
-            if found := self._found(key):
+            if found := self._unaltered(key, tell):
                 return found
             building = self._folder.aside(key)
-            order = Order(artifact, source, key, building, tuple(beside), on_step or (lambda _: None))
+            order = Order(artifact, source, key, building, tuple(beside), tell)
             try:
                 shutil.rmtree(building, ignore_errors=True)
                 environment = builder.build(order)
@@ -135,6 +144,14 @@ class Environments:
                 raise
             finally:
                 shutil.rmtree(building, ignore_errors=True)
+
+    def _unaltered(self, key: str, tell: Tell) -> Environment | None:
+        """Return the environment unless a file of it has another content by now: that is made again."""
+        found = self._found(key)
+        if found is None or not (altered := files.altered(self._root / key)):
+            return found
+        tell(f"{altered[0]} was altered since it was unpacked; the environment is made again")
+        return None
 
     def _builder(self, artifact: Artifact) -> Builder:
         packaging = packaging_of(artifact)

@@ -37,8 +37,11 @@ def are_there(folder: Path) -> bool:
 
 
 def altered(folder: Path) -> list[str]:
-    """Return the listed files whose content is another one by now; reads all of them."""
-    listed = _ADAPTER.validate_json((folder / LIST).read_bytes())
+    """Return the listed files whose content is another one by now, reading all of them; [] without a list."""
+    try:
+        listed = _ADAPTER.validate_json((folder / LIST).read_bytes())
+    except FileNotFoundError:
+        return []
     return [
         item.path
         for item in listed

@@ -104,6 +104,7 @@ class Station:
                 http=http,
                 build=settings.build,
                 builds=settings.builds_dir,
+                archive_hosts=settings.github.download_hosts,
             ),
             checks=checks,
             progress=progress or Silent(),

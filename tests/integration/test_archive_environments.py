@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,10 +14,13 @@ from monitor import settings
 from monitor.domain import Artifact, Package
 from monitor.environments import files
 from monitor.environments.collection import Environments
-from monitor.errors import ArtifactChangedError, ProvisionError, SourceError
+from monitor.errors import ArtifactChangedError, ProvisionError, SourceError, SourceLiedError
+from monitor.settings import Settings
 from monitor.settings_tables import SourceSettings, UvSettings
+from monitor.steps.station import Station
 from standins.archives import artifact_at, llama_archive, packed
 from standins.environments import left_in
+from standins.github import GithubServer
 
 GITHUB = SourceSettings(project="llama.cpp", kind="github")
 CPU = "llama-b11312-bin-ubuntu-x64.tar.gz"
@@ -159,3 +165,59 @@ def test_what_is_neither_wheel_nor_archive_is_refused_by_name(
     assert environments.find(artifact) is None
     with pytest.raises(ProvisionError, match="no wheel, and nothing else"):
         environments.provision(artifact, GITHUB)
+
+
+def test_an_archive_environment_with_an_altered_program_is_made_again(
+    tmp_path: Path, environments: Environments
+) -> None:
+    artifact = published(tmp_path)
+    built = environments.provision(artifact, GITHUB)
+    library = built.path / "programs" / "llama-b11312" / "libllama.so.0"
+    whole = library.read_bytes()
+    library.write_bytes(whole[:-1] + b"?")  # of the same length
+    steps: list[str] = []
+
+    again = environments.provision(artifact, GITHUB, on_step=steps.append)
+
+    assert (again.reused, library.read_bytes()) == (False, whole)
+    assert "libllama.so.0 was altered" in steps[0]
+    assert environments.provision(artifact, GITHUB).reused
+
+
+@pytest.fixture
+def github() -> Iterator[GithubServer]:
+    with GithubServer(lambda: datetime(2026, 11, 1, 12, tzinfo=UTC)) as server:
+        yield server
+
+
+def of_github(github: GithubServer) -> Artifact:
+    content = llama_archive(11312)
+    github.release("b11312", files={CPU: content}, prerelease=True)
+    url = f"{github.web}/ggml-org/llama.cpp/releases/download/b11312/{CPU}"
+    return Artifact("llama.cpp", "11312", CPU, hashlib.sha256(content).hexdigest(), url, len(content))
+
+
+def test_an_archive_is_fetched_from_the_configured_hosts_of_github_and_from_no_other(
+    tmp_path: Path, github: GithubServer
+) -> None:
+    artifact, files_host = of_github(github), github.settings().file_hosts[0]
+
+    def at(name: str, *file_hosts: str) -> Environments:
+        hosts = github.settings(file_hosts=file_hosts).download_hosts
+        return Environments.at(tmp_path / name, uv=UvSettings(), archive_hosts=hosts)
+
+    refused = f"offered at http://{files_host}/.* none of the hosts"
+    with pytest.raises(SourceLiedError, match=refused) as error:
+        at("refused", "files.example").provision(artifact, GITHUB)
+    assert "added in the configuration" in error.value.advice
+    assert not [request for request in github.requests if request.place == "files"]
+    assert left_in(tmp_path, "refused") == []
+    assert at("taken", files_host).provision(artifact, GITHUB).packages[0].sha256 == artifact.sha256
+
+
+def test_a_service_is_told_the_hosts_by_its_configuration(tmp_path: Path, github: GithubServer) -> None:
+    artifact, hosts = of_github(github), github.settings(file_hosts=("files.example",))
+    own = Settings(state=tmp_path / "state", sources=(GITHUB,), github=hosts)
+
+    with Station.open(own) as station, pytest.raises(SourceLiedError, match="none of the hosts"):
+        station.environments.provision(artifact, GITHUB)
