@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from monitor import bisect as bisecting
 from monitor.alerts.deliver import deliver
 from monitor.alerts.incidents import announce, remind
+from monitor.alerts.quarantine import notice_quarantine
 from monitor.alerts.stale import notice_silence
 from monitor.dispatch.base import Dispatcher
 from monitor.dispatch.local import LocalDispatcher
@@ -143,6 +144,7 @@ def tell(station: Station) -> None:
     announce(station)
     remind(station)
     notice_silence(station)
+    notice_quarantine(station)
     deliver(
         station.store,
         station.settings.destinations,

@@ -157,6 +157,8 @@ class DestinationSettings(Table):
             MessageType.INCIDENT_ACKNOWLEDGED,
             MessageType.INCIDENT_RESOLVED,
             MessageType.SERVICE_STALE,
+            MessageType.GPU_QUARANTINED,
+            MessageType.GPU_RELEASED,
         ),
         description="Types of messages it gets.",
     )

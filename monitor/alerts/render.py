@@ -15,10 +15,11 @@ from monitor.domain import Bisection, BisectionState, Host, Judgement, Verdict
 from monitor.judge.drift import Creep
 from monitor.planted.names import is_planted
 from monitor.releases.commits import commits_between
+from monitor.store.queries.quarantines import Quarantine
 from monitor.store.queries.run_rows import Run
 from monitor.views import words
 
-__all__ = ["Change", "incident_data", "release_data", "run_data", "stale_data"]
+__all__ = ["Change", "incident_data", "quarantine_data", "release_data", "run_data", "stale_data"]
 
 MOST_ITEMS = 20
 """Versions or reasons in one message."""
@@ -115,6 +116,35 @@ def stale_data(reasons: Sequence[str], *, host: Host | None, public_url: str | N
         "total": len(shown),
         "url": _Pages(public_url).to("status"),
         "command": "mtp-monitor doctor",
+    }
+
+
+def quarantine_data(found: Quarantine, *, host: Host, public_url: str | None) -> dict[str, Any]:
+    """Return the message that a GPU is in quarantine, or that somebody has ended it."""
+    where = f"the GPU on {line(host.name, NAME)}"
+    reason = ended(words.capitalised(line(found.reason)))
+    if found.released_at is None:
+        title = f"In quarantine: {where}"
+        headline = f"Nothing is measured on {where} until somebody has seen to it. {reason}"
+        command = "mtp-monitor gpu release --reason TEXT"
+    else:
+        title = f"Measured on again: {where}"
+        who, why = line(found.who, NAME) or "Somebody", line(found.why)
+        said = ended(why or "no reason given")
+        headline = f"{words.capitalised(where)} is measured on again. {who}: {said}"
+        command = "mtp-monitor gpu show"
+    return {
+        "title": line(title, NAME),
+        "headline": line(headline, _HEADLINE),
+        "host": _host(host),
+        "gpu": line(found.gpu, NAME),
+        "reason": reason,
+        "began_at": found.began_at.isoformat(),
+        "released_at": found.released_at.isoformat() if found.released_at else None,
+        "who": _known(found.who),
+        "why": line(found.why) or None,
+        "url": _Pages(public_url).to("status"),
+        "command": command,
     }
 
 

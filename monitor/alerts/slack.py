@@ -102,6 +102,8 @@ def payload(message: Message) -> dict[str, Any]:
         MessageType.RUN_FINISHED: _run,
         MessageType.RELEASE_DISCOVERED: _versions,
         MessageType.SERVICE_STALE: _reasons,
+        MessageType.GPU_QUARANTINED: _gpu,
+        MessageType.GPU_RELEASED: _gpu,
     }
     details.get(message.type, _incidents)(blocks, data)
     return {
@@ -113,11 +115,17 @@ def payload(message: Message) -> dict[str, Any]:
     }
 
 
+_MARKS = {
+    MessageType.SERVICE_STALE: "⚠",
+    MessageType.GPU_QUARANTINED: "⚠",
+    MessageType.GPU_RELEASED: "▲",
+    MessageType.RELEASE_DISCOVERED: "◇",
+}
+
+
 def _mark(message: Message) -> str:
-    if message.type is MessageType.SERVICE_STALE:
-        return "⚠"
-    if message.type is MessageType.RELEASE_DISCOVERED:
-        return "◇"
+    if message.type in _MARKS:
+        return _MARKS[message.type]
     if message.type is MessageType.RUN_FINISHED:
         verdict = (message.data.get("run") or {}).get("verdict")
         return next((shown.mark for key, shown in words.VERDICTS.items() if key == verdict), "◇")
@@ -204,6 +212,14 @@ def _reasons(blocks: Blocks, data: dict[str, Any]) -> None:
             blocks.section(f"• {plain(reason)}")
         if data["total"] > _REASONS:
             blocks.section(f"… and {data['total'] - _REASONS} more.")
+
+
+def _gpu(blocks: Blocks, data: dict[str, Any]) -> None:
+    since = f"in quarantine from {data['began_at'][:16].replace('T', ' ')} UTC"
+    until = f"to {data['released_at'][:16].replace('T', ' ')} UTC" if data["released_at"] else "on"
+    if data["released_at"]:
+        blocks.section(f"It had been kept from measuring because of this: {plain(data['reason'])}")
+    blocks.context([f"GPU {data['gpu']}", f"{since} {until}"])
 
 
 def _finding(blocks: Blocks, item: dict[str, Any]) -> None:

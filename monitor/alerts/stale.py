@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 
-from monitor.alerts import render
+from monitor.alerts import quarantine, render
 from monitor.domain import Message, MessageType
 from monitor.steps.station import Station
 from monitor.store.queries import beats, outbox, polls, queue
@@ -32,7 +32,7 @@ def reasons(station: Station) -> list[str]:
         found += [
             f"the part {beat.part!r} has failed {beat.failures} times in a row"
             for beat in beats.all_of(db)
-            if beat.failures >= _TOO_OFTEN and beat.part != PART
+            if beat.failures >= _TOO_OFTEN and not beat.part.startswith((PART, quarantine.PART))
         ]
     return found
 

@@ -108,6 +108,8 @@ class MessageType(StrEnum):
     RUN_FINISHED = "run.finished"
     RELEASE_DISCOVERED = "release.discovered"
     SERVICE_STALE = "service.stale"
+    GPU_QUARANTINED = "gpu.quarantined"
+    GPU_RELEASED = "gpu.released"
 
 
 class DeliveryState(StrEnum):

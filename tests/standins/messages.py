@@ -12,6 +12,7 @@ from factory_values import NOW, artifact, host
 from monitor.alerts.render import Change, incident_data
 from monitor.domain import Direction, Incident, IncidentState, IncidentStep, Judgement, RunState, Tier
 from monitor.domain.incidents import Action, Message, MessageType
+from monitor.store.queries.quarantines import Quarantine
 from monitor.store.queries.run_rows import Run
 
 PUBLIC_URL = "https://mtp.example/monitor"
@@ -49,6 +50,19 @@ def run(number: int = 34, version: str = factories.PLANTED, **other: Any) -> Run
         "artifact_id": 7,
     }
     return Run(**values | other)
+
+
+def quarantine(**other: Any) -> Quarantine:
+    values: dict[str, Any] = {
+        "id": 3,
+        "gpu": "GPU-1",
+        "reason": "its memory did not come back",
+        "began_at": NOW,
+        "released_at": None,
+        "who": "",
+        "why": "",
+    }
+    return Quarantine(**values | other)
 
 
 def incident(number: int = 5, **other: Any) -> Incident:

@@ -12,8 +12,15 @@ import jsonschema
 import pytest
 
 import factories
-from factory_values import HOSTILE, host
-from monitor.alerts.render import Change, incident_data, release_data, run_data, stale_data
+from factory_values import HOSTILE, NOW, host
+from monitor.alerts.render import (
+    Change,
+    incident_data,
+    quarantine_data,
+    release_data,
+    run_data,
+    stale_data,
+)
 from monitor.alerts.webhook import MAX_BODY_BYTES, body
 from monitor.domain import IncidentState, RunState, Signature
 from monitor.domain.incidents import Action, MessageType
@@ -87,6 +94,15 @@ def _every_message() -> list[tuple[MessageType, dict[str, Any]]]:
         (MessageType.RELEASE_DISCOVERED, release_data("vllm", "stable", ["1.0"], public_url=PUBLIC_URL)),
         (MessageType.SERVICE_STALE, stale_data(["no run finished"], host=host(), public_url=None)),
         (MessageType.SERVICE_STALE, stale_data([], host=None, public_url=None)),
+        (MessageType.GPU_QUARANTINED, quarantine_data(messages.quarantine(), host=host(), public_url=None)),
+        (
+            MessageType.GPU_RELEASED,
+            quarantine_data(
+                messages.quarantine(released_at=NOW, who="ada", why="restarted"),
+                host=host(),
+                public_url=PUBLIC_URL,
+            ),
+        ),
     ]
 
 

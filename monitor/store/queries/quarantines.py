@@ -49,6 +49,12 @@ def current(db: Session, machine_id: str) -> Quarantine | None:
     return _value(row) if row is not None else None
 
 
+def get(db: Session, number: int) -> Quarantine | None:
+    """Return one by its number."""
+    row = db.get(StoredQuarantine, number)
+    return _value(row) if row is not None else None
+
+
 def newest(db: Session, machine_id: str, *, limit: int) -> list[Quarantine]:
     """Return a host's last quarantines, the newest first."""
     rows = select(StoredQuarantine).where(StoredQuarantine.machine_id == machine_id)
