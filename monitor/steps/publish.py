@@ -15,7 +15,16 @@ from monitor.steps.discover import listing
 from monitor.steps.measure import Slot, log_of
 from monitor.steps.station import Station
 from monitor.store import Subject
-from monitor.store.queries import artifacts, checks, environments, hosts, judgements, runs, sessions
+from monitor.store.queries import (
+    arms,
+    artifacts,
+    checks,
+    environments,
+    hosts,
+    judgements,
+    runs,
+    sessions,
+)
 from monitor.store.queries.releases import ReleaseRow
 from monitor.store.queries.runs import Run
 from monitor.views import report
@@ -116,6 +125,7 @@ def run_view(station: Station, run_id: int) -> RunView:
             commands=_commands(run, reference, confirmed=confirm is not None),
             log_tail=_log_tail(station, run) if run.state is RunState.FAILED else "",
             prices=Prices(owner.price_per_kwh, owner.price_per_gpu_hour, owner.currency),
+            left_out=arms.left_out(db, run.id),
         )
 
 

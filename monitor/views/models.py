@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from monitor.domain import Artifact, Check, Environment, Host, Judgement, SampleSet, Tier
+from monitor.domain import Arm, Artifact, Check, Environment, Host, Judgement, SampleSet, Tier
 from monitor.views.cost import Prices
 
 
@@ -38,6 +39,8 @@ class RunView:
     log_tail: str
     prices: Prices | None = None
     """What the owner pays, where that was configured."""
+    left_out: Mapping[Arm, str] = field(default_factory=dict)
+    """Arms beside the judged ones that did not run, and why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,8 @@ class RunSection:
     gpu: GpuSection | None
     beside: tuple[ArmFigures, ...]
     """MTP beside other ways of speculation; empty where no other was measured."""
-    beside_missing: tuple[Arm, ...]
+    beside_missing: tuple[tuple[Arm, str], ...]
+    """Other ways that did not run, or not always, and why; "" where that is not known."""
     costs: tuple[CostRow, ...]
     """What a million tokens cost; empty where no price is known."""
     points: tuple[SessionPoint, ...]
@@ -175,9 +176,7 @@ def run_section(view: RunView) -> RunSection:
         session_chart=session_chart(f"{anchor}-sessions", points),
         gpu=_gpu(f"{anchor}-gpu", view),
         beside=beside,
-        beside_missing=tuple(arm for arm in view.check.beside if arm not in {one.arm for one in beside})
-        if view.candidate_samples
-        else (),
+        beside_missing=_beside_missing(view, {one.arm for one in beside}),
         costs=_costs(view, summaries, (old, new)) if believed else (),
         points=tuple(points),
         tripped=tuple(guard for guard in judgement.guards if guard.tripped) if judgement else (),
@@ -194,6 +193,13 @@ def run_section(view: RunView) -> RunSection:
 
 # ---------------------------------------------------------------------------------------------
 # Words
+
+
+def _beside_missing(view: RunView, measured: set[Arm]) -> tuple[tuple[Arm, str], ...]:
+    if view.candidate_samples is None:
+        return ()
+    wanted = [arm for arm in view.check.beside if arm not in measured or arm in view.left_out]
+    return tuple((arm, view.left_out.get(arm, "")) for arm in wanted)
 
 
 def _costs(
