@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from monitor import resources, validation
 from monitor.checks.definition import Definition, ModelTable, PromptLine
 from monitor.checks.digest import digest_of
+from monitor.checks.joining import joined
 from monitor.domain import Arm, BesideArm, Check, Expectation, ModelSpec, Prompt, Requirements, Tier, Workload
 from monitor.errors import ConfigurationError, UnknownNameError
 from monitor.judge.policy import JudgingPolicy
@@ -142,7 +143,8 @@ def read_workload(file: Path) -> Workload:
         ) from error
     prompts: list[Prompt] = []
     for number, text in enumerate(lines, start=1):
-        prompt = _prompt(text, f"{file}, line {number}")
+        place = f"{file}, line {number}"
+        prompt = _prompt(joined(text, file, place), place)
         if prompts and prompt.workload != prompts[0].workload:
             raise ConfigurationError(
                 f"{file}, line {number}: workload {prompt.workload!r} in a file of {prompts[0].workload!r}.",

@@ -44,7 +44,7 @@ def test_each_cell_of_the_reference_machine_is_there_at_several_draft_lengths() 
 @pytest.mark.parametrize("check", REFERENCE, ids=lambda check: check.id)
 def test_a_reference_check_asks_fourteen_prompts_quickly_and_all_fully(check: Check) -> None:
     names = [workload.name for workload in check.workloads]
-    narrow = {"thinking": (["code", "math", "chat"], 6), "long": (["long"], 4)}
+    narrow = {"thinking": (["code", "math", "chat"], 6), "long": (["long"], 4), "long16k": (["long16k"], 4)}
     kind = next((kind for kind in narrow if check.id.endswith(f"-{kind}")), None)
     if kind is None:
         assert names == ["code", "math", "prose", "chat", "extract", "tool", "long"]
@@ -74,7 +74,8 @@ def test_the_reference_models_have_a_cell_for_each_way_people_serve_them(cell: s
     assert CHECKS[f"{cell}-thinking"].sampling["chat_template_kwargs"] == {"enable_thinking": True}
     assert not main.sampling.get("chat_template_kwargs", {}).get("enable_thinking", False)
     assert CHECKS[f"{cell}-beside"].beside[Arm.NGRAM].draft_length == 4
-    assert all(CHECKS[f"{cell}-{kind}"].model == main.model for kind in ("long", "sampled", "thinking"))
+    others = ("long", "long16k", "sampled", "thinking")
+    assert all(CHECKS[f"{cell}-{kind}"].model == main.model for kind in others)
     assert main.step_bytes is not None
 
 
