@@ -179,6 +179,11 @@ class Settings(BaseSettings):
         return self.state / "environments"
 
     @property
+    def caches_dir(self) -> Path:
+        """Folder of what the compilers of each environment keep from one start to the next."""
+        return self.state / "caches"
+
+    @property
     def builds_dir(self) -> Path:
         """Folder of what was compiled here."""
         return self.build.cache_dir or self.state / "builds"

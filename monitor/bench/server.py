@@ -154,7 +154,7 @@ class Server:
                 scratch,
                 path=launch.path,
                 libraries=launch.libraries,
-                extra={**device, **launch.environment},
+                extra={**device, **_caches(self.setup.caches), **launch.environment},
             )
         except OSError as error:
             raise cannot_prepare(scratch, error) from error
@@ -163,6 +163,25 @@ class Server:
     def _last_words(self) -> str:
         words = lastwords.telling(self.log) if self._process is not None else ""
         return f"; its last words: {words!r}" if words else ""
+
+
+_CACHES = {
+    "MTP_MONITOR_CACHES": ".",  # what a container is given
+    "XDG_CACHE_HOME": ".",
+    "TRITON_CACHE_DIR": "triton",
+    "TORCHINDUCTOR_CACHE_DIR": "torchinductor",
+    "FLASHINFER_WORKSPACE_BASE": ".",
+    "CUDA_CACHE_PATH": "cuda",
+}
+"""Variable → where in the kept folder a compiler puts what it has compiled. vLLM's own follow the first."""
+
+
+def _caches(folder: Path | None) -> dict[str, str]:
+    """Make the kept folder and return the variables that lead there; raises OSError."""
+    if folder is None:
+        return {}
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return {variable: str(folder / name) for variable, name in _CACHES.items()}
 
 
 def cannot_prepare(folder: Path, error: OSError) -> DiskFullError | HostError:

@@ -1,10 +1,10 @@
 """Runs a program of an image in a container of its own, as if it lay in `bin` of the environment.
 
 It imports nothing of the monitor: it is copied into `bin`, and `container.json` beside that says what to run.
-The working directory is the session's private folder. Into the container go that folder, and read-only every
-file or folder that the command line names; the variables of this process, without their values in the
-command line; the host's network, where the server is told to listen on the loopback interface alone; and
-the GPU when `CUDA_VISIBLE_DEVICES` says which.
+The working directory is the session's private folder. Into the container go that folder, the one in which
+compilers keep their results, and read-only every file or folder that the command line names; the variables of
+this process, without their values in the command line; the host's network, where the server is told to listen
+on the loopback interface alone; and the GPU when `CUDA_VISIBLE_DEVICES` says which.
 """
 
 from __future__ import annotations
@@ -43,6 +43,10 @@ def command(order: dict[str, Any], arguments: list[str], scratch: Path) -> list[
     words += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--shm-size", "4g"]
     words += ["--workdir", str(scratch), "--mount", f"type=bind,source={scratch},target={scratch}"]
     seen = {scratch}
+    if caches := os.environ.get("MTP_MONITOR_CACHES"):
+        # What compilers keep from one start to the next.
+        words += ["--mount", f"type=bind,source={caches},target={caches}"]
+        seen.add(Path(caches))
     for path in (path for argument in arguments for path in _named(argument)):
         inside = any(path == known or known in path.parents for known in seen)
         if not inside:

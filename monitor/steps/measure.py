@@ -42,7 +42,7 @@ from monitor.steps.gpu import watching
 from monitor.steps.provision import Weights
 from monitor.steps.station import Station
 from monitor.store import Subject
-from monitor.store.queries import calibrations, sessions
+from monitor.store.queries import arms, calibrations, sessions
 from monitor.store.queries.runs import Run
 
 TURN_NUMBERS = {Role.CONFIRM: 1000, Role.DRIFT: 2000}
@@ -222,6 +222,8 @@ def measure(
                 # What is only measured beside MTP does not break a release.
                 given_up.add(slot.arm)
                 bench.station.progress.stage(f"the arm {slot.arm} is left out: {error.what}")
+                with bench.station.store.write() as db:
+                    arms.leave_out(db, bench.run.id, slot.arm, error.what, now=bench.station.clock())
                 continue
             done.add((slot.subject, slot.number))
         blocks += 1
@@ -280,6 +282,7 @@ def _measure_into(spool: Spool, bench: Bench, slot: Slot, build: Build) -> tuple
                     prompts=prompts,
                     log=log_of(bench.station, bench.run.id, slot),
                     scratch=bench.station.settings.state / "scratch",
+                    caches=bench.station.settings.caches_dir / build.environment.key,
                     on_sample=keep,
                     watch=watch,
                 )

@@ -11,7 +11,7 @@ from monitor.store.transitions import ENDED
 
 
 def tidy(station: Station) -> None:
-    """End stray engines; remove half-built environments, dead sessions' folders and spools of ended runs.
+    """End stray engines; remove half-built environments, folders of dead sessions, ended spools, lone caches.
 
     Called with the measuring lock held, so nothing of it can belong to a living monitor.
     """
@@ -19,6 +19,7 @@ def tidy(station: Station) -> None:
     station.environments.sweep()
     shutil.rmtree(station.settings.state / "scratch", ignore_errors=True)
     _drop_spools(station)
+    _drop_caches(station)
 
 
 def drop_spool(station: Station, run_id: int) -> None:
@@ -35,3 +36,11 @@ def _drop_spools(station: Station) -> None:
             run = runs.get(db, int(number))
         if run is not None and run.state in ENDED:
             drop_spool(station, run.id)
+
+
+def _drop_caches(station: Station) -> None:
+    """Remove what the compilers of environments that are gone have kept."""
+    kept = {environment.key for environment in station.environments.all()}
+    for folder in station.settings.caches_dir.glob("*"):
+        if folder.name not in kept:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -175,6 +175,21 @@ def test_a_gpu_is_given_where_the_check_is_measured_on_one(docker: DockerStandin
     assert "CUDA_VISIBLE_DEVICES" in words
 
 
+def test_what_compilers_keep_goes_into_the_container_and_nobody_elses_cache(
+    docker: DockerStandin, tmp_path: Path
+) -> None:
+    environment, caches = provision(tmp_path), tmp_path / "caches" / "one"
+    caches.mkdir(parents=True)
+    given = {"MTP_MONITOR_CACHES": str(caches), "XDG_CACHE_HOME": str(caches), "PATH": os.defpath}
+    for variables in (given, {"XDG_CACHE_HOME": "/home/owner/.cache", "PATH": os.defpath}):
+        subprocess.run(
+            [environment.path / "bin" / "llama-server", "--version"], cwd=tmp_path, env=variables, check=True
+        )
+    with_caches, without = (one["arguments"] for one in docker.asked[-2:])
+    assert f"type=bind,source={caches},target={caches}" in with_caches
+    assert not [word for word in without if "cache" in word.lower() and word.startswith("type=bind")]
+
+
 def test_an_environment_takes_its_image_with_it(docker: DockerStandin, tmp_path: Path) -> None:
     found = provision(tmp_path)
     environments(tmp_path).remove(found.key)

@@ -90,10 +90,10 @@ def environment_of(python: Path, version: str = "2026.1.1") -> Environment:
 
 
 def measure(folder: Path, fault: str, **changes: Any) -> tuple[Session, tuple[Sample, ...]]:
-    on_sample, watch = changes.pop("on_sample", None), changes.pop("watch", None)
+    given = {name: changes.pop(name, None) for name in ("on_sample", "watch", "caches", "engine")}
     return measure_session(
         check=standin_check(**changes),
-        engine=StandinEngine(fault),
+        engine=given["engine"] or StandinEngine(fault),
         environment=environment_of(Path(sys.executable)),
         model=folder / "model.gguf",
         draft_model=None,
@@ -105,8 +105,9 @@ def measure(folder: Path, fault: str, **changes: Any) -> tuple[Session, tuple[Sa
         prompts=PROMPTS,
         log=folder / "logs" / "engine.log",
         scratch=folder / "scratch",
-        on_sample=on_sample,
-        watch=watch,
+        on_sample=given["on_sample"],
+        watch=given["watch"],
+        caches=given["caches"],
     )
 
 

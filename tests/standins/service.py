@@ -277,6 +277,9 @@ class _Environments:
     def find(self, _artifact: Artifact) -> None:
         return None
 
+    def all(self) -> list[Environment]:
+        return []
+
     def sweep(self) -> None:
         """Nothing is ever half-built here."""
 
