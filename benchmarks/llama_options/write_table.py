@@ -24,25 +24,16 @@ from monitor.engines import llama_flags
 from monitor.engines.llama_help import HelpEntry, read_help
 from monitor.releases.projects import build_number
 
-VERSIONS = (
-    "2026.5.9294",
-    "2026.6.9538",
-    "2026.6.9713",
-    "2026.7.9873",
-    "2026.7.10068",
-    "2026.8.10229",
-    "2026.8.10566",
-    "2026.9.10809",
-    "2026.9.11063",
-    "2026.10.11549",
-)
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+from standins.builds import MTP_BUILDS
+
 TARGET = Path(llama_flags.__file__).with_name(llama_flags.TABLE)
 
 
 def main() -> None:
     """Ask every build and write the table."""
     pages = {}
-    for version in sys.argv[1:] or VERSIONS:
+    for version in sys.argv[1:] or MTP_BUILDS:
         build = build_number("xllamacpp", version)
         assert build is not None, f"{version} names no build"
         pages[build] = read_help(help_page(version))

@@ -23,7 +23,8 @@ from monitor.bench.counters import Counts, read_counts, renamed
 from monitor.bench.server import Server, cannot_prepare, free_port
 from monitor.bench.tape import Answer, decode
 from monitor.domain import Arm, Check, Environment, Prompt, Role, Sample, Session
-from monitor.engines.base import Completion, Engine, Setup, check_status, refuse
+from monitor.engines.answers import check_status, refuse
+from monitor.engines.base import Completion, Engine, Setup
 from monitor.errors import EngineCrashError, EngineError
 from monitor.gpu.watch import NoWatch, Stretch, Watched
 
@@ -51,6 +52,7 @@ def measure_session(
     log: Path,
     scratch: Path,
     on_sample: Callable[[Sample], None] | None = None,
+    caches: Path | None = None,
     watch: NoWatch | None = None,
 ) -> tuple[Session, tuple[Sample, ...]]:
     """Start a server for `arm`, have it answer `prompts` `check.repeats` times, end it; return what was seen.
@@ -75,6 +77,7 @@ def measure_session(
         log: takes what the engine prints, bounded.
         scratch: a private folder is made in it for the engine and removed again.
         on_sample: told each sample as it comes, between two answers.
+        caches: kept folder for what compilers leave for this environment's next start; None: nothing is kept.
         watch: over the GPU that is measured on.
 
     Raises:
@@ -88,7 +91,8 @@ def measure_session(
     with _private_folder(scratch) as folder:
         draft = draft_model.absolute() if draft_model is not None else None
         # The engine runs in another folder.
-        setup = Setup(check, arm, environment, model.absolute(), draft, folder, free_port(), log)
+        kept = caches.absolute() if caches is not None else None
+        setup = Setup(check, arm, environment, model.absolute(), draft, folder, free_port(), log, kept)
         started_at = datetime.now(UTC)
         watch = watch or NoWatch()
         server = Server(engine, setup, log, watch.device)

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from monitor.domain import SERVED, Check
-from monitor.engines.base import Dialect, Launch, Setup, known_settings, text_settings, variables
+from monitor.engines.base import Dialect, Launch, Setup
+from monitor.engines.check_settings import known_settings, text_settings, variables
 from monitor.engines.endpoint import dialect_of
 from monitor.errors import ConfigurationError
 

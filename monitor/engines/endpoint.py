@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from monitor.domain import Arm, Check
-from monitor.engines.base import Dialect, Setup, known_settings
+from monitor.engines.base import Dialect, Setup
+from monitor.engines.check_settings import known_settings
 from monitor.engines.llama_http import LLAMA
 from monitor.engines.vllm_http import VllmHttp
 from monitor.errors import ConfigurationError

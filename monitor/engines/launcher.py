@@ -6,7 +6,8 @@ import json
 from typing import Any
 from urllib.parse import urlsplit
 
-from monitor.engines.base import Setup, refuse
+from monitor.engines.answers import refuse
+from monitor.engines.base import Setup
 
 ORDER, REPORT = "order.json", "report.json"
 """Files in the scratch folder: what a launcher is to do, and what it says when it listens."""

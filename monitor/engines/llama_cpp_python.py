@@ -24,7 +24,9 @@ from typing import Any
 
 from monitor.domain import JUDGED_ARMS, Arm, Check, Environment
 from monitor.engines import launcher
-from monitor.engines.base import Dialect, Launch, Setup, SpeculationSeries, flat, known_settings, variables
+from monitor.engines.answers import flat
+from monitor.engines.base import Dialect, Launch, Setup, SpeculationSeries
+from monitor.engines.check_settings import known_settings, variables
 from monitor.engines.llama_http import LlamaHttp
 from monitor.errors import ConfigurationError
 

@@ -12,19 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from monitor.domain import Check, Prompt
-from monitor.engines.base import (
-    LENGTH,
-    STOP,
-    Completion,
-    Event,
-    Request,
-    Served,
-    SpeculationSeries,
+from monitor.engines.answers import (
     amount,
     check_completion,
     count,
     flat,
-    merge_sampling,
     refuse,
     refuse_error_bodies,
     table,
@@ -32,6 +24,8 @@ from monitor.engines.base import (
     token_list,
     words,
 )
+from monitor.engines.base import LENGTH, STOP, Completion, Event, Request, Served, SpeculationSeries
+from monitor.engines.check_settings import merge_sampling
 
 SERIES = SpeculationSeries(
     drafts="llamacpp:spec_decode_num_drafts_total",

@@ -27,15 +27,8 @@ from typing import Any
 from monitor.domain import Arm, Check
 from monitor.domain.llama_builds import build_number_in
 from monitor.engines import llama_flags
-from monitor.engines.base import (
-    Dialect,
-    Launch,
-    Setup,
-    known_settings,
-    shares,
-    text_settings,
-    variables,
-)
+from monitor.engines.base import Dialect, Launch, Setup
+from monitor.engines.check_settings import known_settings, shares, text_settings, variables
 from monitor.engines.llama_http import LLAMA
 from monitor.errors import ConfigurationError
 

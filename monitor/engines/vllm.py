@@ -23,14 +23,8 @@ from typing import Any
 
 from monitor.domain import Arm, Check
 from monitor.engines import vllm_versions
-from monitor.engines.base import (
-    Dialect,
-    Launch,
-    Setup,
-    known_settings,
-    text_settings,
-    variables,
-)
+from monitor.engines.base import Dialect, Launch, Setup
+from monitor.engines.check_settings import known_settings, text_settings, variables
 from monitor.engines.vllm_http import VllmHttp
 from monitor.errors import ConfigurationError
 from monitor.proc import harmless

@@ -13,24 +13,19 @@ from typing import Any
 
 from monitor.domain import Check, Prompt
 from monitor.engines import vllm_versions
-from monitor.engines.base import (
-    LENGTH,
-    STOP,
-    Completion,
-    Event,
-    Request,
-    Served,
+from monitor.engines.answers import (
     amount,
     check_completion,
     count,
     flat,
-    merge_sampling,
     refuse,
     refuse_error_bodies,
     table,
     token_list,
     words,
 )
+from monitor.engines.base import LENGTH, STOP, Completion, Event, Request, Served
+from monitor.engines.check_settings import merge_sampling
 from monitor.errors import EngineCrashError
 
 _SEARCHED = 1000  # characters of an error

@@ -23,15 +23,9 @@ from typing import Any
 
 from monitor.domain import Arm, Check
 from monitor.engines import launcher
-from monitor.engines.base import (
-    Dialect,
-    Launch,
-    Setup,
-    flat,
-    known_settings,
-    shares,
-    variables,
-)
+from monitor.engines.answers import flat
+from monitor.engines.base import Dialect, Launch, Setup
+from monitor.engines.check_settings import known_settings, shares, variables
 from monitor.engines.llama_http import LLAMA
 from monitor.errors import ConfigurationError
 
