@@ -11,6 +11,7 @@ import pytest
 
 from monitor.store import Store
 from monitor.store.columns import Table
+from standins.desk import Desk, open_desk
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +48,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     with Store.open(url) as opened:
         yield opened
     postgresql.empty(url, Table.metadata.tables)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """Yield a source beside the stand-in of GitHub, and see that no limit was disregarded."""
+    with open_desk(tmp_path) as opened:
+        yield opened
