@@ -21,6 +21,15 @@ _TWO = 2
 
 
 @dataclass(frozen=True, slots=True)
+class Median:
+    """One reading over a session."""
+
+    shown: str
+    spread: str
+    """The lowest and the highest look; empty where they are the same."""
+
+
+@dataclass(frozen=True, slots=True)
 class GpuRow:
     """One session."""
 
@@ -28,11 +37,11 @@ class GpuRow:
     role: str
     arm: Arm
     number: int
-    sm_clock: str
-    memory_clock: str
-    temperature: str
-    power: str
-    busy: str
+    sm_clock: Median
+    memory_clock: Median
+    temperature: Median
+    power: Median
+    busy: Median
     memory: str
     energy: str
     told: str
@@ -94,15 +103,17 @@ def _row(subject: str, session: Session, tokens: int) -> GpuRow:
     )
 
 
-def _range(found: Any, unit: str) -> str:
-    """Return "2,450 (2,300–2,600) MHz" of [lowest, median, highest]."""
+def _range(found: Any, unit: str) -> Median:
+    """Return "2,450 MHz" and "2,300–2,600" of [lowest, median, highest]."""
     if not isinstance(found, list) or len(found) != len(("lowest", "median", "highest")):
-        return "–"
+        return _UNSEEN
     if not all(isinstance(one, int | float) for one in found):
-        return "–"
+        return _UNSEEN
     low, middle, high = found
-    spread = "" if low == high else f" ({low:,.0f}–{high:,.0f})"
-    return f"{middle:,.0f}{spread} {unit}"
+    return Median(f"{middle:,.0f} {unit}", "" if low == high else f"{low:,.0f}–{high:,.0f}")
+
+
+_UNSEEN = Median("–", "")
 
 
 def _told(seen: Mapping[str, Any]) -> str:
