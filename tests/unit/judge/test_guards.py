@@ -182,6 +182,19 @@ def test_a_copy_was_disturbed_as_its_original_was() -> None:
     assert found.signature is Signature.BASELINE_FASTER
 
 
+def test_a_client_that_waits_on_a_busy_host_does_not_make_counts_invalid() -> None:
+    everywhere = range(8)
+    late = mtp(server_decode_tps=lambda s: s.server_decode_tps * 4)
+
+    found = judge(measure(GOOD), busy(late(measure(GOOD, start=LATER, seed=2)), *everywhere))
+    assert "server rates of the candidate" in tripped(found)
+    assert found.verdict is Verdict.INCONCLUSIVE
+
+    worse = replace(GOOD, accepted_share=0.5)
+    found = judge(measure(GOOD), busy(late(measure(worse, start=LATER, seed=2)), *everywhere))
+    assert (found.verdict, found.signature) == (Verdict.REGRESSED, Signature.ACCEPTANCE_DROP)
+
+
 def test_a_speedup_measured_on_a_busy_host_alarms_nobody() -> None:
     few = replace(GOOD, header={"judging": {"min_speedup": 3.0}})
 
