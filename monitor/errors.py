@@ -124,6 +124,12 @@ class HostError(MonitorError):
     """This host cannot run the check, or is busy with another measurement."""
 
 
+class StateBusyError(HostError):
+    """Another process measures on this state; two at once would disturb each other."""
+
+    permanent = False
+
+
 class GpuBusyError(HostError):
     """Something else uses the GPU; measuring waits until it is free."""
 

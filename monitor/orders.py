@@ -1,4 +1,4 @@
-"""Orders: what people ask for beside the daemon's own news: a run, a calibration, a bisection."""
+"""Orders: what people ask for beside the daemon's own news: a run, a calibration, a bisection, a sweep."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from monitor import bisect as bisecting
-from monitor.dispatch.local import held
+from monitor import sweep as sweeping
 from monitor.domain import Bisection, RunState, Sweep, Tier
 from monitor.errors import HostError, UnknownNameError
 from monitor.judge.calibration import Calibration
-from monitor.judge.policy import JudgingPolicy
 from monitor.pipeline import RunOutcome, RunRequest, Station, execute, named, work_off
 from monitor.steps import calibrate as calibrating
 from monitor.steps import plan as planning
-from monitor.steps import sweep as sweeping
-from monitor.steps.borrow import borrowed
 from monitor.steps.sweep import Plan as SweepPlan
-from monitor.steps.tidy import tidy
 from monitor.store.queries import artifacts, bisections, judgements, queue, runs, sweeps
 from monitor.store.queries.runs import Run
 from monitor.store.transitions import ENDED
@@ -148,7 +144,7 @@ def bisection(station: Station, bisection_id: int) -> Bisection:
 
 
 def sweep(station: Station, plan: SweepPlan, release: str, *, again: bool = False) -> Sweep | None:
-    """Measure the cells of a sweep on a release (PROJECT==VERSION[@SHA256]) and return what was found.
+    """Measure the cells of a sweep on a release (PROJECT==VERSION[@SHA256]) here, and return what was found.
 
     A finished one is returned as it is unless it is asked for `again`; one that was cut short goes on. None
     when the release does not install or its baseline does not serve: its run says why.
@@ -158,27 +154,30 @@ def sweep(station: Station, plan: SweepPlan, release: str, *, again: bool = Fals
             owner's hours or budget are over, which keeps what is complete.
 
     """
-    project, *_ = planning.split_spec(release)
-    planning.runnable_check(station, plan.check.id, project)
-    artifact = planning.resolve(station, release)
-    run = sweeping.run_of(station, plan, artifact, again=again)
-    if run.state is RunState.DONE:
-        with station.store.read() as db:
-            return sweeps.get(db, run.id)
-    most = JudgingPolicy().with_overrides(plan.check.judging).blocks_max
+    return sweeping.carry_out(station, sweeping.begin(station, plan, release, again=again), plan)
 
-    def may_go_on() -> None:
-        # What was measured of this sweep already is part of what was used.
-        hold = held(station, run.artifact_id, plan.minutes(most) / most)
-        if hold is not None:
-            raise HostError(
-                f"The sweep stops here: it {hold.why}.",
-                kept="what is complete of it",
-                advice="ask for the same sweep again; it goes on where it stopped",
-                permanent=False,
-            )
 
-    may_go_on()
-    with station.measuring(f"a sweep of {plan.check.id}"), borrowed(station):
-        tidy(station)
-        return sweeping.sweep(station, plan, run, artifact, may_go_on)
+def enqueue_sweep(station: Station, plan: SweepPlan, release: str, *, again: bool = False) -> Run:
+    """Put a sweep in the queue of the daemon, before what it found by itself, and return its run.
+
+    Raises:
+        UnknownNameError, HostError: as `sweep`.
+
+    """
+    return sweeping.begin(station, plan, release, again=again, queued=True)
+
+
+def swept(station: Station, run_id: int) -> Sweep | None:
+    """Return what a sweep of the queue found; None when the release does not serve.
+
+    Raises:
+        HostError: when it was called off; its run says why.
+
+    """
+    with station.store.read() as db:
+        run, found = runs.get(db, run_id), sweeps.get(db, run_id)
+    if run is not None and run.state in (RunState.CANCELLED, RunState.SKIPPED):
+        raise HostError(
+            f"The sweep, run {run_id}, is {run.state}: {run.reason}", kept="what is complete of it"
+        )
+    return found

@@ -13,6 +13,7 @@ import shutil
 from dataclasses import dataclass, replace
 
 from monitor import bisect as bisecting
+from monitor import sweep as sweeping
 from monitor.alerts.deliver import deliver
 from monitor.alerts.incidents import announce, remind
 from monitor.alerts.quarantine import notice_quarantine
@@ -164,6 +165,8 @@ def work_off(station: Station, queued: Run) -> None:
     """
     if bisecting.is_step(station, queued):
         bisecting.visit(station, queued)
+    elif sweeping.is_sweep(queued):
+        sweeping.carry_out(station, queued)
     else:
         request = planning.request_of(queued)
         check = planning.runnable_check(station, request.check, queued.project)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from monitor.pipeline import Station
 
 SCHEMA = "mtp-monitor/bisection/1"
-_LOOK_AGAIN_S = 0.5
 _CODES = {
     BisectionState.FOUND: output.Code.FINE,
     BisectionState.NARROWED: output.Code.UNDECIDED,
@@ -111,44 +110,53 @@ def _project(station: Station, check: str) -> str:
 def _followed(station: Station, found: Bisection) -> Bisection:
     """Carry the search out here, or watch the daemon do it, saying each answer as it comes.
 
+    A daemon that comes in between goes on with it, and is watched.
+
     Raises:
         HostError: when the daemon ends before the search does.
 
     """
-    from monitor import orders  # noqa: PLC0415
+    from monitor.cli.follow import by_whom  # noqa: PLC0415
 
     said = _Said(station)
-    daemon = station.daemon()
-    if daemon is None:
-        for now in orders.searched(station, found.id):
-            said.news(now)
-            found = now
-        if found.incident_id is not None:
-            from monitor.pipeline import tell  # noqa: PLC0415
+    while True:
+        ended = by_whom(
+            station,
+            lambda: _carried_out(station, found, said),
+            lambda daemon: _watched(station, found, daemon, said),
+        )
+        if ended is not None:
+            return ended
 
-            tell(station)  # nobody else would deliver what was just written
-        return found
-    return _watched(station, found, daemon, said)
+
+def _carried_out(station: Station, found: Bisection, said: _Said) -> Bisection | None:
+    """Carry the search out here; None when a daemon has come, which goes on with it."""
+    from monitor import orders  # noqa: PLC0415
+    from monitor.pipeline import tell  # noqa: PLC0415
+
+    for now in orders.searched(station, found.id):
+        said.news(now)
+        found = now
+        if found.state is BisectionState.RUNNING and station.daemon() is not None:
+            return None
+    if found.incident_id is not None:
+        tell(station)  # nobody else would deliver what was just written
+    return found
 
 
 def _watched(station: Station, found: Bisection, daemon: str, said: _Said) -> Bisection:
     import time  # noqa: PLC0415
 
     from monitor import orders  # noqa: PLC0415
-    from monitor.errors import HostError  # noqa: PLC0415
+    from monitor.cli.follow import LOOK_AGAIN_S, still_there  # noqa: PLC0415
 
     while True:
         found = orders.bisection(station, found.id)
         said.news(found)
         if found.state is not BisectionState.RUNNING:
             return found
-        if station.daemon() is None:
-            raise HostError(
-                f"The daemon, {daemon}, has ended.",
-                kept=f"bisection {found.id} with what it knows: it goes on when a daemon is started again",
-                advice="start one with `mtp-monitor serve`, or give this command again",
-            )
-        time.sleep(_LOOK_AGAIN_S)
+        still_there(station, daemon, f"bisection {found.id} with what it knows")
+        time.sleep(LOOK_AGAIN_S)
 
 
 class _Said:

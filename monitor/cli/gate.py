@@ -9,10 +9,8 @@ import typer
 from monitor.cli import output
 
 if TYPE_CHECKING:
-    from monitor.pipeline import Station
+    from monitor.pipeline import RunRequest, Station
     from monitor.steps.gate import Gate, GateLine
-
-_LOOK_AGAIN_S = 0.5
 
 
 def register(app: typer.Typer) -> None:
@@ -88,32 +86,31 @@ def _measure(station: Station, release: str, missing: list[GateLine]) -> None:
         HostError: when the daemon ends before the runs do.
 
     """
-    from monitor import pipeline  # noqa: PLC0415
-    from monitor.cli.run import follow  # noqa: PLC0415
+    from monitor.cli.follow import measured  # noqa: PLC0415
+    from monitor.domain import RunState  # noqa: PLC0415
 
     for line in missing:
-        request = pipeline.RunRequest(check=line.check, release=release, requested_by="gate")
-        daemon = station.daemon()
-        if daemon is None:
-            pipeline.run(station, request)
-        else:
-            follow(station, request, daemon)
-    if station.daemon() is None:
-        pipeline.tell(station)
+        ended = measured(station, _request(release, line)).run
+        if ended.state in (RunState.CANCELLED, RunState.SKIPPED):
+            output.tell(f"Run {ended.id} of {line.check} is {ended.state}: {ended.reason}")
+
+
+def _request(release: str, line: GateLine) -> RunRequest:
+    from monitor.domain import RunState  # noqa: PLC0415
+    from monitor.pipeline import RunRequest  # noqa: PLC0415
+
+    # What the monitor failed at is an end all the same, and would be taken for the answer.
+    again = line.state is RunState.FAILED
+    return RunRequest(check=line.check, release=release, requested_by="gate", again=again)
 
 
 def _leave(station: Station, release: str, missing: list[GateLine]) -> None:
-    from monitor import orders, pipeline  # noqa: PLC0415
+    from monitor import orders  # noqa: PLC0415
 
     if station.daemon() is None:
         output.tell("Not all of it was measured; --wait measures it now.")
         return
-    numbers = [
-        orders.enqueue(
-            station, pipeline.RunRequest(check=line.check, release=release, requested_by="gate")
-        ).id
-        for line in missing
-    ]
+    numbers = [orders.enqueue(station, _request(release, line)).id for line in missing]
     output.tell(f"Not all of it was measured; in the daemon's queue: run {', '.join(map(str, numbers))}.")
 
 

@@ -109,13 +109,19 @@ def upstream(
 ) -> None:
     """Print a ready text for the tracker of the project: title and body in Markdown.
 
-    It holds the commands that reproduce the loss without the monitor.
+    It holds the commands that reproduce the loss without the monitor, or says why there are none.
     """
+    from monitor.errors import UnknownNameError  # noqa: PLC0415
     from monitor.pipeline import Station  # noqa: PLC0415
     from monitor.steps.upstream import upstream as text_of  # noqa: PLC0415
 
     with Station.open(output.settings(ctx)) as station:
         text = text_of(station, number)
+    if script and not text.script:
+        raise UnknownNameError(
+            f"Incident {number} has no commands that reproduce it.",
+            advice="its text says why: leave out --script",
+        )
     if as_json:
         output.emit(UPSTREAM_SCHEMA, {"incident": number, **output.plain(text)})
         return

@@ -9,7 +9,7 @@ import typer
 from monitor.cli import output
 
 if TYPE_CHECKING:
-    from monitor.pipeline import RunOutcome, RunRequest, Station
+    from monitor.pipeline import RunOutcome
 
 SCHEMA = "mtp-monitor/run/1"
 
@@ -51,6 +51,7 @@ def run(
     or invalid; 5: the release does not install, start or answer.
     """
     from monitor import pipeline  # noqa: PLC0415
+    from monitor.cli.follow import measured  # noqa: PLC0415
     from monitor.cli.progress import watching  # noqa: PLC0415
     from monitor.domain import Tier  # noqa: PLC0415
 
@@ -67,47 +68,12 @@ def run(
         project = release.partition("==")[0]
         if project not in known and station.settings.source(project) is not None:
             pipeline.discover(station, project)
-        daemon = station.daemon()
-        outcome = pipeline.run(station, request) if daemon is None else follow(station, request, daemon)
-        if daemon is None:
-            pipeline.tell(station)
+        outcome = measured(station, request)
     if as_json:
         output.emit(SCHEMA, document(outcome))
     else:
         _show(outcome)
     raise typer.Exit(code_of(outcome))
-
-
-def follow(station: Station, request: RunRequest, daemon: str) -> RunOutcome:
-    """Put the run in the daemon's queue and wait for its end; ending this command leaves it there.
-
-    Raises:
-        HostError: when the daemon ends before the run does.
-
-    """
-    import time  # noqa: PLC0415
-
-    from monitor import orders  # noqa: PLC0415
-    from monitor.errors import HostError  # noqa: PLC0415
-
-    planned = orders.enqueue(station, request)
-    said = ""
-    while (outcome := orders.outcome(station, planned.id)) is None:
-        now = orders.standing(station, planned.id)
-        if now != said:
-            output.tell(now)
-            said = now
-        if station.daemon() is None:
-            raise HostError(
-                f"The daemon, {daemon}, has ended.",
-                kept=f"run {planned.id} in the queue: it goes on when a daemon is started again",
-                advice="start one with `mtp-monitor serve`, or give this command again",
-            )
-        time.sleep(_LOOK_AGAIN_S)
-    return outcome
-
-
-_LOOK_AGAIN_S = 0.5
 
 
 def code_of(outcome: RunOutcome) -> output.Code:

@@ -53,11 +53,13 @@ def sweep(
 ) -> None:
     """Measure draft lengths in turns, and say which is best here and which are as good.
 
-    One that was cut short goes on where it stopped. The owner's hours and budgets are kept to.
+    One that was cut short goes on where it stopped. The owner's hours and budgets are kept to. Beside a
+    daemon it stands in its queue, and this command waits for the end.
     Exit code 4: the best was not told apart from all others; 5: the release does not serve.
     """
     from monitor import orders  # noqa: PLC0415
     from monitor.checks import loader  # noqa: PLC0415
+    from monitor.cli.follow import by_whom, wait_for  # noqa: PLC0415
     from monitor.cli.progress import watching  # noqa: PLC0415
     from monitor.pipeline import Station  # noqa: PLC0415
     from monitor.steps.sweep import planned  # noqa: PLC0415
@@ -67,7 +69,13 @@ def sweep(
         plan = planned(loader.pick(check, station.checks), lengths, options)
         spec = release or _advised(station, check)
         _tell_estimate(plan, spec)
-        found = orders.sweep(station, plan, spec, again=again)
+
+        def there(daemon: str) -> Sweep | None:
+            run = orders.enqueue_sweep(station, plan, spec, again=again)
+            wait_for(station, run.id, daemon)
+            return orders.swept(station, run.id)
+
+        found = by_whom(station, lambda: orders.sweep(station, plan, spec, again=again), there)
     if found is None:
         output.tell(f"{spec} does not install, or does not serve without MTP: `mtp-monitor report` says why.")
         raise typer.Exit(output.Code.UNUSABLE)

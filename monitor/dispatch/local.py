@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 
 from monitor.dispatch import holds
 from monitor.dispatch.base import Executor
-from monitor.domain import RunState
+from monitor.domain import Check, RunState
 from monitor.errors import GpuBusyError, MonitorError, UnknownNameError
 from monitor.steps import gpu
 from monitor.steps.states import MONITOR
 from monitor.steps.station import Station
 from monitor.steps.tidy import drop_spool
-from monitor.store.queries import attempts, queue, runs
+from monitor.store.queries import attempts, checks, queue, runs
 from monitor.store.queries.runs import Run
 
 _BACK_OFF = (
@@ -62,7 +62,7 @@ class LocalDispatcher:
         if tried >= station.settings.schedule.attempts:
             self._give_up(run, f"interrupted {tried} times without one complete session: {run.reason}")
             return False
-        if (why := gpu.held(station, station.checks.get(run.check_id))) is not None:
+        if (why := gpu.held(station, self._check_of(run))) is not None:
             with station.store.write() as db:
                 queue.put_off(db, run.id, why=why, due_at=now + _GPU_WAIT)
             return False
@@ -77,9 +77,16 @@ class LocalDispatcher:
         return False
 
     def _usage(self, run: Run, now: datetime) -> holds.Usage:
-        check = self._station.checks.get(run.check_id)
+        check = self._check_of(run)
         estimate = check.estimate_minutes.get(run.tier.value, 0.0) if check else 0.0
         return usage(self._station, run.artifact_id, estimate, now)
+
+    def _check_of(self, run: Run) -> Check | None:
+        """Return the check of a run; that of a sweep is in no file."""
+        if (check := self._station.checks.get(run.check_id)) is not None:
+            return check
+        with self._station.store.read() as db:
+            return checks.get(db, run.check_digest)
 
     def _put_off(self, run: Run, error: MonitorError) -> None:
         """Give an interrupted run another turn later; one that was not begun waits where it is."""

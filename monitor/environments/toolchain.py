@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +53,8 @@ _OPTIONS: tuple[str, ...] = (
 )
 """Options of llama.cpp's build (its `CMakeLists.txt`); what a version does not know, cmake passes over."""
 _CUDA_OPTIONS = ("-DGGML_CUDA=ON", "-DCMAKE_CUDA_ARCHITECTURES=native")
+_RECORDED = "cmake -D"
+"""How the name of an option begins among the packages of an environment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +104,30 @@ class Toolchain:
             Package("C++ compiler", self.cxx.version),
             *cuda,
             # One by one, so that a difference names the option that was changed.
-            *(Package(name, value) for name, value in self._chosen.items()),
+            *(Package(f"cmake {name}", value) for name, value in _values(self.options).items()),
         ]
 
-    @property
-    def _chosen(self) -> dict[str, str]:
-        """Name → value of each option; of one that is given twice cmake takes the last."""
-        parts = (option.partition("=") for option in self.options)
-        return {f"cmake {name.partition(':')[0]}": value for name, _, value in parts}
+
+def recorded_options(packages: Iterable[Package]) -> dict[str, str]:
+    """Return name → value of the options that an environment was compiled with, by its packages."""
+    return {
+        package.name.removeprefix(_RECORDED): package.version
+        for package in packages
+        if package.name.startswith(_RECORDED)
+    }
+
+
+def added_options(packages: Iterable[Package]) -> dict[str, str]:
+    """Return the recorded options beside those that every build here gets: for a GPU, or its owner's."""
+    usual = _values(_OPTIONS)
+    found = recorded_options(packages)
+    return {name: value for name, value in found.items() if usual.get(f"-D{name}") != value}
+
+
+def _values(options: Iterable[str]) -> dict[str, str]:
+    """Return name → value of arguments of cmake; of one that is given twice cmake takes the last."""
+    parts = (option.partition("=") for option in options)
+    return {name.partition(":")[0]: value for name, _, value in parts}
 
 
 @dataclass(frozen=True, slots=True)

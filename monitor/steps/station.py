@@ -16,7 +16,7 @@ from monitor import host as host_module
 from monitor.checks import loader
 from monitor.domain import Check, Host
 from monitor.environments.collection import Environments
-from monitor.errors import GpuFaultError, HostError
+from monitor.errors import GpuFaultError, HostError, StateBusyError
 from monitor.net import Http
 from monitor.releases.base import Source
 from monitor.settings import Settings
@@ -151,16 +151,15 @@ class Station:
         """Hold the machine for measuring; two measurements at once would disturb each other.
 
         Raises:
-            HostError: when another process measures on this state, naming it.
+            StateBusyError: when another process measures on this state, naming it.
 
         """
         with self._held("measuring.lock", {"what": what}) as holder:
             if holder is not None:
-                raise HostError(
+                raise StateBusyError(
                     f"This state is being measured on by {holder}.",
                     kept="everything",
                     advice="wait until it ends, or stop it",
-                    permanent=False,
                 )
             yield
 

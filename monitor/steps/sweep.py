@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from monitor.checks import loader
 from monitor.checks.digest import canonical_json, digest_of
 from monitor.domain import (
     ATTACHED_CHANNEL,
@@ -30,17 +31,19 @@ from monitor.domain import (
     is_attached,
 )
 from monitor.engines import options as engine_options
-from monitor.errors import ConfigurationError, EngineError
+from monitor.errors import ConfigurationError, EngineError, UnknownNameError
 from monitor.judge import sweep as judging
 from monitor.judge.statistics import Estimate
 from monitor.judge.sweep import Measured, Weighed
 from monitor.steps.measure import Bench, Build, Slot, measure_slot, recovered
+from monitor.steps.plan import ASKED
 from monitor.steps.provision import Weights, provision
 from monitor.steps.provision import weights as weights_of
 from monitor.steps.states import begin_attempt, end_attempt, ending_as_told, enter, settle_attempt
 from monitor.steps.station import Station
-from monitor.store.queries import runs, sweeps
+from monitor.store.queries import queue, runs, sweeps
 from monitor.store.queries.runs import Run
+from monitor.store.queries.sweeps import SweepOrder
 
 AGAINST = runs.SWEEP
 """What the run of a sweep is compared with: its own cells. It is no part of the check's series."""
@@ -59,15 +62,27 @@ class Plan:
     checks: Mapping[str, Check]
     """Name of a cell → the check that it is."""
     tier: Tier
+    options: Mapping[str, Sequence[str]]
+    """Name of an option → the values that are tried."""
 
     @property
     def own_check(self) -> Check:
         """The check that the sweep's run is kept under: its digest names the cells."""
         named = canonical_json([self.check.digest, [cell.check_digest for cell in self.cells], self.tier])
-        digest = hashlib.sha256(named.encode()).hexdigest()
         return replace(
-            self.check, id=f"{self.check.id}~sweep", title=f"Sweep: {self.check.title}", digest=digest
+            self.check,
+            id=f"{self.check.id}~sweep",
+            title=f"Sweep: {self.check.title}",
+            digest=hashlib.sha256(named.encode()).hexdigest(),
+            # It begins and may stop before each block, so a block is what has to fit in.
+            estimate_minutes={self.tier.value: self.minutes(1)},
         )
+
+    @property
+    def order(self) -> SweepOrder:
+        """What has to be known to measure it."""
+        lengths = tuple(dict.fromkeys(cell.draft_length for cell in self.cells))
+        return SweepOrder(self.check.id, lengths, self.options)
 
     def minutes(self, blocks: int) -> float:
         """Return what so many blocks take at most, by the check's own estimate of a pair of sessions."""
@@ -109,21 +124,45 @@ def planned(
             f"That is {'one cell' if len(cells) == 1 else f'{len(cells)} cells'}.",
             advice=f"a sweep compares 2 to {_MOST_CELLS}: fewer lengths or values, or more",
         )
-    return Plan(check, tuple(cells), checks, tier)
+    return Plan(check, tuple(cells), checks, tier, options)
 
 
-def run_of(station: Station, plan: Plan, artifact: Artifact, *, again: bool) -> Run:
-    """Return the run of this sweep on this release: the one that exists, else a new one."""
-    own = plan.own_check
+def plan_of(station: Station, run: Run) -> Plan:
+    """Return what the run of a sweep measures, as it was asked for.
+
+    Raises:
+        UnknownNameError: when the check is gone, or no longer what it was then.
+
+    """
+    with station.store.read() as db:
+        order = sweeps.order_of(db, run.id)
+    if order is None:
+        raise UnknownNameError(f"Run {run.id} is no sweep that can go on.", advice="ask for it again")
+    check = loader.pick(order.check_id, station.checks)
+    plan = planned(check, order.draft_lengths, order.options, run.tier)
+    if plan.own_check.digest != run.check_digest:
+        raise UnknownNameError(
+            f"The check {check.id} was changed since the sweep was asked for.", advice="ask for it again"
+        )
+    return plan
+
+
+def run_of(station: Station, plan: Plan, artifact: Artifact, *, again: bool, queued: bool) -> Run:
+    """Return the run of this sweep on this release: the one that exists, else a new one.
+
+    With `queued` it stands in the queue, before what the daemon found by itself, unless it has ended.
+    """
+    own, now = plan.own_check, station.clock()
     with station.store.write() as db:
         found = runs.find(
             db, check_digest=own.digest, artifact_sha256=artifact.sha256, machine_id=station.host.machine_id
         )
         usable = [run for run in found if run.state not in (RunState.CANCELLED, RunState.SKIPPED)]
         ended = (RunState.DONE, RunState.FAILED, RunState.INVALID)
-        if usable and not (again and usable[0].state in ended):
-            return usable[0]
-        return runs.create(
+        # One that failed is tried again; the queue knows no second try of the same run.
+        over = ended if again else ended[1:] if queued else ()
+        known = usable[0] if usable and usable[0].state not in over else None
+        run = known or runs.create(
             db,
             check=own,
             artifact=artifact,
@@ -133,8 +172,12 @@ def run_of(station: Station, plan: Plan, artifact: Artifact, *, again: bool) -> 
             channel=ATTACHED_CHANNEL if is_attached(artifact) else "stable",
             against=AGAINST,
             confirm=False,
-            now=station.clock(),
+            now=now,
         )
+        sweeps.keep_order(db, run.id, plan.order)
+        if queued and run.state not in ended:
+            queue.enqueue(db, run.id, due_at=now, priority=ASKED)
+        return runs.get(db, run.id) or run
 
 
 def sweep(

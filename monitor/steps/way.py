@@ -45,15 +45,21 @@ class Way:
     def run_of(self, visit: Visit, *, queued: bool) -> Run:
         """Return the run that answers for a release: a stored one where that is enough, else one to do."""
         if visit.place == 0:
-            return self._plan_good_end(visit, queued=queued)
-        with self.station.store.read() as db:
-            run = runs.get(db, visit.run_id) if visit.run_id is not None else None
-        run = run or self._stored(visit) or self._plan(visit, queued=queued)
-        if queued and run.state not in ENDED and run.due_at is None:
-            with self.station.store.write() as db:
-                queue.enqueue(db, run.id, due_at=self.station.clock(), priority=self.found.priority)
-                run = runs.get(db, run.id) or run
-        return run
+            run = self._plan_good_end(visit)
+        else:
+            with self.station.store.read() as db:
+                known = runs.get(db, visit.run_id) if visit.run_id is not None else None
+            run = known or self._stored(visit) or self._plan(visit)
+        return self._queued(run) if queued and run.state not in ENDED else run
+
+    def _queued(self, run: Run) -> Run:
+        """Put a run in the queue, where it keeps the turn it has: one that was put off stays put off."""
+        if run.due_at is not None and run.priority >= self.found.priority:
+            return run
+        with self.station.store.write() as db:
+            due_at = run.due_at or self.station.clock()
+            queue.enqueue(db, run.id, due_at=due_at, priority=self.found.priority)
+            return runs.get(db, run.id) or run
 
     def take_in(self, visit: Visit, run: Run) -> str | None:
         """Keep what an ended run says of its release; return why the search is over, if an end says so."""
@@ -95,7 +101,7 @@ class Way:
     # -----------------------------------------------------------------------------------------
     # Planning
 
-    def _plan_good_end(self, visit: Visit, *, queued: bool) -> Run:
+    def _plan_good_end(self, visit: Visit) -> Run:
         """Plan the good end as any release is: it is what everything else is compared with."""
         request = RunRequest(
             check=self.check.id,
@@ -107,13 +113,13 @@ class Way:
             priority=self.found.priority,
         )
         run = good_run(self.station, self.found, self.check) or plan.plan(
-            self.station, request, self.check, self._artifact(visit), queued=queued
+            self.station, request, self.check, self._artifact(visit)
         )
         with self.station.store.write() as db:
             bisections.set_run(db, self.found.id, 0, run.id, own=False)
         return run
 
-    def _plan(self, visit: Visit, *, queued: bool) -> Run:
+    def _plan(self, visit: Visit) -> Run:
         """Plan a run that is compared with the good end, whatever runs of the release there are."""
         station, good, now = self.station, self.found.visits[0], self.station.clock()
         epoch = epochs.current(station, self.check, self.found.project)
@@ -134,7 +140,6 @@ class Way:
                 epoch_id=epoch.id,
                 against=f"{self.found.project}=={good.version}@{good.artifact_sha256}",
                 priority=self.found.priority,
-                due_at=now if queued else None,
                 now=now,
             )
             bisections.set_run(db, self.found.id, visit.place, run.id, own=True)

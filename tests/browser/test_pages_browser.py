@@ -127,8 +127,10 @@ def every_path(past: Past) -> list[str]:
         "/series?metric=step_time&workload=code",
         "/incidents",
         f"/incidents/{past.open}",
+        f"/incidents/{past.open}/upstream",
         f"/incidents/{past.acknowledged}",
         f"/bisections/{past.bisected}",
+        f"/bisections/{past.searching}",
         "/status",
         "/login",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,52 @@ def test_a_search_keeps_to_the_hours_and_to_the_budget_of_the_day(tmp_path: Path
             world.wait(days=1)
             pipeline.cycle(station)
         assert live(station)[2].state is BisectionState.FOUND
+
+
+def test_a_search_by_itself_waits_for_the_hours_and_goes_on_within_them(tmp_path: Path) -> None:
+    world = small_world(tmp_path, settings=AUTOMATIC)
+    world.now = world.now.replace(hour=2)
+    grown(world, 12, first_bad=3)
+    world.now = (world.now + timedelta(days=1)).replace(hour=5, minute=30)
+    steps = {version(number) for number in range(1, 11)}
+    measured: list[str] = []
+
+    def until_morning(release: str) -> None:
+        measured.append(release)
+        if len(steps.intersection(measured)) == 1:
+            world.now = max(world.now, world.now.replace(hour=6, minute=1))
+
+    world.on_session = until_morning
+    with world.station(host=HostSettings(window="22:00-06:00")) as station:
+        pipeline.cycle(station)
+        _, _, search = live(station)
+        # The step at work came to its end; the next one waits.
+        assert search.state is BisectionState.RUNNING
+        assert len(steps.intersection(measured)) == 1
+        with station.store.read() as db:
+            (waiting,) = [run for run in runs.recent(db) if run.state is RunState.PLANNED]
+        assert waiting.waiting == "waits for the hours 22:00-06:00"
+        for hour in (12, 21):
+            world.now = world.now.replace(hour=hour)
+            pipeline.cycle(station)
+        assert len(steps.intersection(measured)) == 1
+
+        world.now = world.now.replace(hour=22, minute=5)
+        pipeline.cycle(station)
+        assert live(station)[2].first_bad.version == version(3)
+
+
+def test_a_good_end_that_is_put_off_keeps_its_turn(tmp_path: Path) -> None:
+    world = small_world(tmp_path)
+    publish(world, 3, first_bad=1)
+    with searching(world, 3, assignments=()) as (station, _):
+        world.disk_full = True
+        pipeline.work(station)
+        world.disk_full = False
+        assert not pipeline.is_work_due(station), "what failed a moment ago is not tried at once"
+        world.wait(minutes=10)
+        assert pipeline.is_work_due(station)
+        assert world.sessions == []
 
 
 def test_a_search_by_itself_ends_with_its_incident_and_one_can_be_called_off(tmp_path: Path) -> None:

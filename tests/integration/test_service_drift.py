@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +14,14 @@ import pytest
 
 from monitor.alerts import slack
 from monitor.alerts.actions import IncidentActions
-from monitor.domain import Action, Basis, Direction, IncidentState, MessageType, Verdict
+from monitor.domain import Action, Basis, Direction, IncidentState, MessageType, Metric, Verdict
 from monitor.pipeline import Station
 from monitor.steps.publish import sample_sets
+from monitor.steps.upstream import is_for_upstream, upstream
 from monitor.store.queries import incidents, judgements, outbox, runs
 from standins.drifting import FIRST, GOOD, STEP, begun, everything, live_through, slower
 from standins.messages import readable
-from standins.service import World
+from standins.service import World, check
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "messages.schema.json").read_text())
 
@@ -37,7 +39,9 @@ def actions(station: Station, incident: int = 1) -> list[Action]:
 @pytest.fixture(scope="module")
 def ten_steps(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Return a world in which ten releases each took 0.6 % longer for a step than the one before."""
-    world = World(tmp_path_factory.mktemp("drift"))
+    # With an engine that the text for upstream can say how to start.
+    served = replace(check(), engine="xllamacpp")
+    world = World(tmp_path_factory.mktemp("drift"), checks=(served,))
     with world.station() as station:
         begun(station, world)
         live_through(station, world, [slower(STEP**n) for n in range(1, 11)])
@@ -87,6 +91,32 @@ def test_ten_small_steps_are_one_drift_and_no_release_is_blamed(drifted: World) 
     shown = readable(slack.payload(sent))
     assert f"Step time with MTP, change since {FIRST}" in shown
     assert "bisect" in shown
+
+
+def test_upstream_is_told_of_a_drift_from_the_first_good_release_to_the_last(drifted: World) -> None:
+    with drifted.station() as station:
+        (drift,) = everything(station)
+        assert is_for_upstream(station, drift.id)
+        with station.store.read() as db:
+            noticed = runs.get(db, drift.first_bad_run_id)
+            compared = judgements.get(db, drift.first_bad_run_id, Basis.FIRST)
+        assert noticed is not None
+        assert compared is not None
+        text = upstream(station, drift.id)
+    assert f"slow drift in xllamacpp {noticed.version} since {FIRST}: step time with MTP" in text.title
+    (series,) = re.findall(r"## Release by release\n\n(.*?)\n\n## ", text.body, re.DOTALL)
+    listed = re.findall(r"(?m)^\| `(.*?)` \| (\S+)", series)
+    assert listed[0] == (FIRST, "–")
+    assert [version for version, _ in listed] == [f"2026.6.{n}" for n in range(100, 101 + len(listed) - 1)]
+    assert listed[-1][0] == noticed.version
+    # Every figure is of the first and the last one, measured in turns.
+    step = next(row for row in compared.effects if row.metric is Metric.STEP_TIME and row.workload == "all")
+    assert f"| {step.change_percent:+.1f} % |" in text.body
+    assert "confirming reference" in text.body
+    for name, version in (("good", FIRST), ("bad", noticed.version)):
+        assert f"--python {name}/bin/python xllamacpp=={version}" in text.script
+    assert "a bisection" not in text.body
+    assert any("The loss is one of time" in part for part in text.body.split("\n\n"))
 
 
 def test_a_drift_ends_when_the_loss_is_gone(drifted: World) -> None:

@@ -3,59 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 
 from monitor import orders, pipeline
 from monitor.domain import Arm, RunState, Standing
-from monitor.errors import ConfigurationError, EngineStartError, HostError
+from monitor.errors import ConfigurationError, HostError
 from monitor.pipeline import Station
 from monitor.settings import HostSettings
 from monitor.steps.advise import advise_all
-from monitor.steps.provision import Weights
 from monitor.steps.sweep import Plan, planned
 from monitor.store.queries import runs, series, sweeps
 from monitor.views.advice import said
 from monitor.views.sweeps import summary
-from standins.service import CHECK, PROJECT, World, check
-
-STEPS = {1: 0.034, 2: 0.027, 3: 0.025, 4: 0.02505, 5: 0.032, 6: 0.04}
-"""Draft length → step time; 3 and 4 are alike, and nothing else comes near."""
-VERSION = "2026.6.1"
-
-
-@dataclass
-class Lengths(World):
-    """A machine on which the draft length decides how long a step takes."""
-
-    asked: list[tuple[int, Arm, int]] = field(default_factory=list)
-    fails: int = 0
-
-    def measure(self, **asked: Any) -> Any:
-        length, arm = asked["check"].draft_length, asked["arm"]
-        if arm is Arm.MTP and length == self.fails:
-            raise EngineStartError("It ended before it answered.")
-        sha256 = asked["environment"].artifact.sha256
-        usual = self.builds[sha256]
-        self.builds[sha256] = replace(usual, step_time_s=STEPS[length])
-        try:
-            found = super().measure(**asked)
-        finally:
-            self.builds[sha256] = usual
-        self.asked.append((length if arm is Arm.MTP else 0, arm, asked["block"]))
-        return found
+from standins.lengths import VERSION, Lengths, lengths_world, opened
+from standins.service import CHECK, PROJECT
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Lengths:
-    swept = check()
-    made = Lengths(tmp_path, checks=(replace(swept, judging=swept.judging | {"blocks_max": 8}),))
-    made.release(VERSION)
-    return made
+    return lengths_world(tmp_path)
 
 
 @pytest.fixture
@@ -65,27 +35,8 @@ def station(world: Lengths) -> Iterator[Station]:
         yield found
 
 
-def opened(world: Lengths, **settings: Any) -> Any:
-    weights = Weights(world.folder, None, "e" * 64)
-    stack = mock.patch("monitor.steps.sweep.weights_of", return_value=weights)
-    return _Both(stack, world.station(**settings))
-
-
-class _Both:
-    def __init__(self, patch: Any, inner: Any) -> None:
-        self._patch, self._inner = patch, inner
-
-    def __enter__(self) -> Station:
-        self._patch.start()
-        return self._inner.__enter__()  # type: ignore[no-any-return]
-
-    def __exit__(self, *error: object) -> None:
-        self._patch.stop()
-        self._inner.__exit__(*error)
-
-
 def plan(station: Station, lengths: Any = range(1, 7), **options: list[str]) -> Plan:
-    return planned(replace(station.checks[CHECK], engine="xllamacpp"), list(lengths), options)
+    return planned(station.checks[CHECK], list(lengths), options)
 
 
 def swept(station: Station, what: Plan | None = None, **more: Any) -> Any:
@@ -202,3 +153,64 @@ def test_a_sweep_that_cannot_be_is_refused_before_anything_starts(
 ) -> None:
     with pytest.raises(ConfigurationError):
         plan(station, lengths, **options)
+
+
+# ---------------------------------------------------------------------------------------------
+# In the daemon's queue
+
+
+def queued(station: Station, **more: Any) -> int:
+    return orders.enqueue_sweep(station, plan(station), f"{PROJECT}=={VERSION}", **more).id
+
+
+def test_in_the_queue_it_waits_for_the_owners_hours_stops_with_them_and_goes_on(world: Lengths) -> None:
+    world.now = world.now.replace(hour=12)
+    with opened(world, host=HostSettings(window="22:00-06:00"), assignments=()) as station:
+        pipeline.discover(station)
+        number = queued(station)
+        assert pipeline.work(station) == 0
+        assert "waits for the hours 22:00-06:00" in orders.standing(station, number)
+
+        world.now = world.now.replace(hour=22, minute=0)
+        world.on_session = lambda _: world.wait(hours=8) if len(world.asked) == 9 else None
+        pipeline.work(station)
+        stopped = len(world.asked)
+        assert stopped < 20, "no block is begun after the hours"
+        assert orders.outcome(station, number) is None
+        world.wait(minutes=5)
+        pipeline.work(station)
+        assert len(world.asked) == stopped
+
+        world.wait(days=1)
+        world.now = world.now.replace(hour=23)
+        pipeline.work(station)
+        found = orders.swept(station, number)
+    assert found is not None
+    assert found.chosen is not None
+    assert found.chosen.draft_length == 3
+    assert len(world.asked) == len(set(world.asked)), "no session was measured twice"
+
+
+def test_one_whose_check_was_changed_meanwhile_is_called_off(station: Station, world: Lengths) -> None:
+    number = queued(station)
+    station.checks[CHECK] = replace(station.checks[CHECK], digest="d" * 64)
+    pipeline.work(station)
+    assert world.asked == []
+    with pytest.raises(HostError, match="was changed since"):
+        orders.swept(station, number)
+
+
+def test_one_that_failed_is_tried_again_when_it_is_asked_for_again(station: Station, world: Lengths) -> None:
+    (sha256,) = world.builds
+    usual = world.builds[sha256]
+    world.builds[sha256] = replace(usual, fault="start")
+    first = queued(station)
+    pipeline.work(station)
+    assert orders.swept(station, first) is None
+    world.builds[sha256] = usual
+    second = queued(station)
+    assert second != first
+    pipeline.work(station)
+    found = orders.swept(station, second)
+    assert found is not None
+    assert queued(station) == second, "what was found is the answer"

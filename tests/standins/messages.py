@@ -44,6 +44,7 @@ def run(number: int = 34, version: str = factories.PLANTED, **other: Any) -> Run
         "epoch_id": 1,
         "against": "last-good",
         "confirm": True,
+        "priority": 0,
         "due_at": None,
         "waiting": "",
         "announced_at": None,

@@ -43,6 +43,7 @@ def run(number: int = 1, **other: Any) -> Run:
         "epoch_id": 7,
         "against": "last-good",
         "confirm": True,
+        "priority": 0,
         "due_at": None,
         "waiting": "",
         "announced_at": None,

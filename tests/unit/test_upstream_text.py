@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from factory_upstream import other_check, side, text, view_of
 from markdown_it import MarkdownIt
 
 import factories
-from factory_values import HOSTILE, NOW, environment
+from factory_values import HOSTILE, NOW, artifact, environment
 from monitor.checks import standalone
 from monitor.checks.synthetic import write_model
 from monitor.checks.synthetic_checkpoint import write_checkpoint
@@ -25,43 +26,23 @@ from monitor.domain import (
     Bisection,
     BisectionState,
     Check,
+    Metric,
     ModelSpec,
     Package,
     Prompt,
     Tier,
+    Verdict,
     Visit,
     Workload,
 )
-from monitor.views.models import RunView
-from monitor.views.upstream.commands import BAD, GOOD, Side, reproduction
+from monitor.judge.drift import Creep
+from monitor.views.upstream.commands import Reproduction, reproduction
+from monitor.views.upstream.parts import BAD, GOOD, Side
 from monitor.views.upstream.servers import starting
-from monitor.views.upstream.text import MOST_CHARACTERS, UpstreamText, UpstreamView, upstream_text
+from monitor.views.upstream.text import MOST_CHARACTERS, upstream_text
 
 _BLOCK = re.compile(r"^(`{3,})sh\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
 MENTION = "@everyone #1 `x` <b>|"
-
-
-def view_of(view: RunView | None = None, **other: Any) -> UpstreamView:
-    view = view or replace(factories.planted(), planted=False)
-    assert view.judgement
-    values: dict[str, Any] = {
-        "view": view,
-        "good": side(GOOD, factories.OLD),
-        "bad": side(BAD, factories.NEW),
-        "judgement": view.judgement,
-        "bisection": None,
-        "monitor_version": "0.1.0",
-    }
-    return UpstreamView(**values | other)
-
-
-def side(name: str, version: str, **other: Any) -> Side:
-    built = environment(version, (("numpy", "2.3.5" if name == GOOD else "2.4.0"),))
-    return Side(name, built.artifact, built, **other)
-
-
-def text(view: RunView | None = None, **other: Any) -> UpstreamText:
-    return upstream_text(view_of(view, **other))
 
 
 def headings(body: str) -> list[str]:
@@ -84,9 +65,9 @@ def test_the_text_says_what_a_stranger_needs() -> None:
         "Is the output the same?",
         "What was ruled out",
     ]
-    for artifact in (side(GOOD, factories.OLD).artifact, side(BAD, factories.NEW).artifact):
-        assert artifact.sha256 in told.body
-        assert f"xllamacpp=={artifact.version}" in told.script
+    for file in (side(GOOD, factories.OLD).artifact, side(BAD, factories.NEW).artifact):
+        assert file.sha256 in told.body
+        assert f"xllamacpp=={file.version}" in told.script
     assert "| `numpy` | `2.3.5` | `2.4.0` |" in told.body
     assert "numpy==2.3.5" in told.script
     assert "numpy==2.4.0" in told.script
@@ -251,10 +232,6 @@ def test_a_file_on_no_public_index_is_asked_for_and_checked() -> None:
 # Servers of other engines
 
 
-def other_check(**changes: Any) -> Check:
-    return replace(factories.planted().check, **changes)
-
-
 def test_vllm_is_started_with_its_own_command_line_without_secrets_and_places() -> None:
     check = other_check(
         engine="vllm",
@@ -293,15 +270,78 @@ def test_weights_from_the_hub_are_named_by_revision() -> None:
     )
     prompt = Prompt("p", "code", 16, text="x")
     made = reproduction(check, side(GOOD, "1"), side(BAD, "2"), prompt, model_sha256="c" * 64)
-    assert made is not None
+    assert isinstance(made, Reproduction)
     assert f"hf download org/qwen-GGUF q8.gguf --revision {'a' * 40} --local-dir model" in made.script
     assert f"{'b' * 64}  model/q8.gguf" in made.script
 
 
-def test_an_engine_that_its_owner_starts_has_no_commands() -> None:
-    check = other_check(engine="endpoint", serve={})
-    prompt = Prompt("p", "code", 16, text="x")
-    assert reproduction(check, side(GOOD, "1"), side(BAD, "2"), prompt, model_sha256=None) is None
+def test_what_no_commands_can_reproduce_says_why_in_plain_words() -> None:
+    view = replace(factories.planted(), planted=False)
+    image = replace(artifact("2"), url="docker://ghcr.example/vllm@sha256:00", filename="vllm:v2")
+    in_image = Side(BAD, image, environment("2"))
+    silent = replace(view, reference_samples=None, confirm_reference=None)
+    for told, why in (
+        (text(replace(view, check=other_check(engine="endpoint", serve={}))), "started by their owner"),
+        (text(view, bad=in_image), "measured in container images"),
+        (text(silent), "No sessions of both releases were kept"),
+        (text(replace(view, check=_with_prompt(view.check, "long " * 40_000))), "longer than an issue"),
+    ):
+        (section,) = re.findall(r"## How to see it\n\n(.*?)\n\n## ", told.body, re.DOTALL)
+        assert why in section
+        assert "no commands" in section or "not put into commands" in section
+        assert "```" not in section
+        assert (told.script, told.expected) == ("", ())
+        assert any("no commands" in note for note in told.notes)
+
+
+def test_what_one_answer_cannot_show_is_said() -> None:
+    view = replace(factories.planted(), planted=False)
+    assert view.judgement
+    assert "one of time" not in text(view).body
+    slower = replace(
+        view.judgement,
+        effects=tuple(
+            replace(row, verdict=Verdict.REGRESSED if row.metric is Metric.STEP_TIME else Verdict.UNCHANGED)
+            for row in view.judgement.effects
+        ),
+    )
+    told = text(view, judgement=slower)
+    assert "The loss is one of time, which these counts do not show" in told.body
+    assert "the whole answer took" in told.script
+    assert "16 prompts answered at once" in text(replace(view, check=other_check(concurrency=16))).body
+
+
+# ---------------------------------------------------------------------------------------------
+# Slow drift
+
+
+def creep(releases: int) -> Creep:
+    versions = (factories.OLD, *(f"0.2.40.{number}" for number in range(1, releases)), factories.NEW)
+    changes = tuple(0.006 * number for number in range(len(versions)))
+    return Creep(Metric.STEP_TIME, versions, changes, changes[-1], 0.02)
+
+
+def test_slow_drift_is_told_from_the_first_good_release_to_the_last_with_its_series() -> None:
+    told = text(creep=creep(10))
+
+    assert told.title.startswith("MTP slow drift in xllamacpp ")
+    assert f" since {factories.OLD}: " in told.title
+    assert "bit by bit" in told.body
+    (series,) = re.findall(r"## Release by release\n\n(.*?)\n\n## ", told.body, re.DOTALL)
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in series.splitlines() if "`0.2" in line
+    ]
+    assert rows[1:3] == [[f"`{factories.OLD}`", "–", "–"], ["`0.2.40.1`", "+0.6 %", "+0.6 %"]]
+    assert rows[-1] == [f"`{factories.NEW}`", "+6.2 %", "+0.6 %"]
+    assert told.script  # the commands compare the two ends
+
+
+def test_a_long_drift_keeps_its_ends() -> None:
+    body = text(creep=creep(200)).body
+    assert f"| `{factories.OLD}` | – | – |" in body
+    assert f"| `{factories.NEW}` |" in body
+    assert "| … 161 more |" in body
+    assert "0.2.40.100`" not in body
 
 
 @pytest.mark.parametrize("form", Form)

@@ -31,7 +31,7 @@ from monitor.store.models.released import (
     StoredRelease,
 )
 from monitor.store.models.service import StoredBeat, StoredPoll
-from monitor.store.models.swept import StoredSweep
+from monitor.store.models.swept import OrderedSweep, StoredSweep
 from monitor.store.models.told import (
     DeliveryAttempt,
     IncidentTransition,
@@ -46,6 +46,7 @@ __all__ = [
     "IncidentTransition",
     "InstalledPackage",
     "Listing",
+    "OrderedSweep",
     "RunTransition",
     "StoredArtifact",
     "StoredAttempt",

@@ -1,4 +1,4 @@
-"""The table of sweeps: what several ways of speculating came to. Their sessions lie in the sweep's run."""
+"""The tables of sweeps: what is asked, and what it came to. Their sessions lie in the sweep's run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,19 @@ from typing import Any, ClassVar
 from sqlmodel import Field
 
 from monitor.store.columns import Facts, Table, UtcDateTime
+
+
+class OrderedSweep(Table, table=True):
+    """What a sweep is to measure, so that a process other than the one that was asked can."""
+
+    __tablename__: ClassVar[str] = "ordered_sweep"
+
+    run_id: int = Field(primary_key=True, foreign_key="run.id")
+    check_id: str
+    """Of the check that is swept."""
+    draft_lengths: list[int] = Field(sa_type=Facts)
+    options: dict[str, list[str]] = Field(sa_type=Facts)
+    """Name of an option → the values to try, as they were written."""
 
 
 class StoredSweep(Table, table=True):

@@ -48,6 +48,8 @@ class Run:
     against: str
     """`last-good`, or what it was asked to be compared with: then it is no part of the series' history."""
     confirm: bool
+    priority: int
+    """In the queue: higher ones first."""
     due_at: datetime | None
     """Of a run in the queue: not before this moment. None: nobody but who asked for it takes it up."""
     waiting: str
@@ -106,6 +108,7 @@ def values(db: Session, wanted: Select[StoredRun, StoredArtifact, str]) -> list[
             epoch_id=row.epoch_id,
             against=row.against,
             confirm=row.confirm,
+            priority=row.priority,
             due_at=row.due_at,
             waiting=row.waiting,
             announced_at=row.announced_at,

@@ -1,14 +1,42 @@
-"""Sweeps: what was found about draft lengths and options, check by check."""
+"""Sweeps: what is asked for, and what was found about draft lengths and options, check by check."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 from sqlmodel import Session, col, select
 
 from monitor.domain import Sweep
-from monitor.store.models import StoredSweep
+from monitor.store.models import OrderedSweep, StoredSweep
 
 _SWEEP: TypeAdapter[Sweep] = TypeAdapter(Sweep)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepOrder:
+    """What a sweep is to measure."""
+
+    check_id: str
+    draft_lengths: tuple[int, ...]
+    options: Mapping[str, Sequence[str]]
+    """Name of an option → the values to try, as they were written."""
+
+
+def keep_order(db: Session, run_id: int, order: SweepOrder) -> None:
+    """Keep what the run of a sweep is to measure; the same run always measures the same."""
+    if db.get(OrderedSweep, run_id) is None:
+        options = {name: list(values) for name, values in order.options.items()}
+        lengths = list(order.draft_lengths)
+        db.add(OrderedSweep(run_id=run_id, check_id=order.check_id, draft_lengths=lengths, options=options))
+        db.flush()
+
+
+def order_of(db: Session, run_id: int) -> SweepOrder | None:
+    """Return what the run of a sweep is to measure."""
+    row = db.get(OrderedSweep, run_id)
+    return None if row is None else SweepOrder(row.check_id, tuple(row.draft_lengths), row.options)
 
 
 def save(db: Session, sweep: Sweep) -> None:

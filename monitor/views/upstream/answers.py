@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from monitor.domain import JUDGED_ARMS, Arm, Check, Prompt, Sample, SampleSet
 from monitor.judge.metrics import tokens_identity
-from monitor.views.upstream.commands import BAD, GOOD
+from monitor.views.upstream.parts import BAD, GOOD
 
 MOST_ASKED = 12_000
 """Characters of a prompt that an issue can hold beside the rest."""
@@ -44,11 +44,11 @@ class Shown:
         return all(answer.repeats for answer in self.answers)
 
 
-def shown(check: Check, good: SampleSet, bad: SampleSet) -> Shown | None:
+def shown(check: Check, good: SampleSet, bad: SampleSet) -> Shown | str:
     """Return the prompt of which the bad release accepts the least against the good one.
 
     Prompts answered with the same tokens come first, since only their counts compare; short ones before long.
-    None when the releases have no prompt of the check in common that an issue could hold.
+    Where there is none, it is said in words why.
     """
     prompts = {
         prompt.id: prompt
@@ -56,6 +56,8 @@ def shown(check: Check, good: SampleSet, bad: SampleSet) -> Shown | None:
         for prompt in workload.prompts
         if len(f"{prompt.text}{prompt.messages}{prompt.tools}") <= MOST_ASKED
     }
+    if not prompts:
+        return "Every prompt of the check is longer than an issue can hold, so there are no commands here."
     answered: dict[str, list[list[Sample]]] = {}
     for name in prompts:
         cells = [
@@ -66,7 +68,10 @@ def shown(check: Check, good: SampleSet, bad: SampleSet) -> Shown | None:
         if all(cells):
             answered[name] = cells
     if not answered:
-        return None
+        return (
+            "No prompt was answered by both releases, with and without MTP, in the sessions that were kept, "
+            "so there are no commands here."
+        )
     best = min(answered, key=lambda name: _rank(answered[name], prompts[name]))
     names = [f"{side}-{arm}" for side in (GOOD, BAD) for arm in JUDGED_ARMS]
     answers = [_answer(name, cell) for name, cell in zip(names, answered[best], strict=True)]

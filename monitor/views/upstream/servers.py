@@ -19,8 +19,11 @@ from typing import Any
 from monitor.domain import Arm, Check, Environment, Prompt
 from monitor.engines import engine_for
 from monitor.engines.base import Dialect, Launch, Setup
+from monitor.engines.llama_cpp_python import LlamaCppPythonHttp
 from monitor.engines.llama_http import LlamaHttp
 from monitor.engines.vllm_http import VllmHttp
+from monitor.views.upstream import python_loop
+from monitor.views.upstream.installing import SOURCE
 
 _ENVIRONMENT, _MODEL, _DRAFT, _SCRATCH = "/mtp/environment", "/mtp/model", "/mtp/draft", "/mtp/scratch"
 _PORT = 65_431
@@ -47,6 +50,8 @@ class Starting:
     """Name → content of scripts that the command needs, beside it."""
     hidden: tuple[str, ...]
     """What was left out of the command, for the sender to look at."""
+    words: str = ""
+    """What a reader should know of it, as Markdown."""
 
 
 def starting(check: Check, arm: Arm, environment: Environment) -> Starting | None:
@@ -68,7 +73,7 @@ def starting(check: Check, arm: Arm, environment: Environment) -> Starting | Non
     made = _from_order(launch, arm)
     if made is None:
         return None
-    argv, scripts = made
+    argv, scripts, said = made
     shown = {name: value for name, value in launch.environment.items() if not _SECRET.search(name)}
     hidden += [f"the variable {name}" for name in launch.environment.keys() - shown.keys()]
     words = [f"{name}={_word(value, hidden)}" for name, value in sorted(shown.items())]
@@ -79,7 +84,7 @@ def starting(check: Check, arm: Arm, environment: Environment) -> Starting | Non
         words.append("SECRET" if secret else _word(argument, hidden))
         hidden += ["a secret argument"] if secret else []
         secret = argument.startswith("--") and "=" not in argument and bool(_SECRET.search(argument))
-    return Starting(" ".join(words), scripts, tuple(dict.fromkeys(hidden)))
+    return Starting(" ".join(words), scripts, tuple(dict.fromkeys(hidden)), said)
 
 
 def _word(argument: str, hidden: list[str]) -> str:
@@ -139,8 +144,8 @@ while True:
 '''
 
 
-def _from_order(launch: Launch, arm: Arm) -> tuple[tuple[str, ...], dict[str, str]] | None:
-    """Return argv and the scripts it needs.
+def _from_order(launch: Launch, arm: Arm) -> tuple[tuple[str, ...], dict[str, str], str] | None:
+    """Return argv, the scripts it needs, and what is to be said of them.
 
     A launcher of the monitor's that reads an order of parameters becomes a script; one without an order is
     taken as it is, for launchers import nothing of the monitor. None for other orders.
@@ -150,7 +155,9 @@ def _from_order(launch: Launch, arm: Arm) -> tuple[tuple[str, ...], dict[str, st
         shipped = {str(path): path for path in map(Path, launch.argv) if path.parent == _LAUNCHERS}
         moved = (f"{_SCRATCH}/{shipped[word].name}" if word in shipped else word for word in launch.argv)
         texts = {path.name: path.read_text(encoding="utf-8") for path in shipped.values()}
-        return tuple(moved), {**launch.files, **texts}
+        return tuple(moved), {**launch.files, **texts}, ""
+    if "example" in order:
+        return _from_python_order(order, arm)
     if "parameters" not in order:
         return None
     lines: dict[bool, list[str]] = {True: [], False: []}
@@ -163,9 +170,22 @@ def _from_order(launch: Launch, arm: Arm) -> tuple[tuple[str, ...], dict[str, st
     if any(line.startswith("put(draft,") for line in lines[True]):
         argv = (*argv, _DRAFT)
     if arm is not Arm.MTP:
-        return argv, {}  # the script of the mtp arm serves both
+        return argv, {}, ""  # the script of the mtp arm serves both
     script = _SERVE.format(both="\n".join(lines[False]), mtp="\n".join(f"    {line}" for line in lines[True]))
-    return argv, {"serve.py": script}
+    return argv, {"serve.py": script}, ""
+
+
+def _from_python_order(order: Mapping[str, Any], arm: Arm) -> tuple[tuple[str, ...], dict[str, str], str]:
+    argv: tuple[str, ...] = (
+        *(f"{_ENVIRONMENT}/bin/python", "-I", python_loop.NAME, arm.value, _MODEL, str(_PORT)),
+        f"{_ENVIRONMENT}/{SOURCE}/examples/server/server.py",
+    )
+    if arm is not Arm.MTP:
+        return argv, {}, ""
+    if "draft_model_path" in order["model"]:
+        argv = (*argv, _DRAFT)
+    script = python_loop.script(order, {_MODEL: "model", _DRAFT: "draft"})
+    return argv, {python_loop.NAME: script}, python_loop.WORDS
 
 
 def _literal(parameter: Mapping[str, Any]) -> str:
@@ -241,6 +261,7 @@ _VLLM = """    tokens = answer["usage"]["completion_tokens"]
     drafted = sum(int(float(value)) for what, value in counted if what == "draft")
     accepted = sum(int(float(value)) for what, value in counted if what == "accepted")"""
 _READINGS: tuple[tuple[type, str, str], ...] = (
+    (LlamaCppPythonHttp, python_loop.READING, python_loop.WHERE),  # it is a LlamaHttp as well
     (LlamaHttp, _LLAMA, "`timings.draft_n` and `timings.draft_n_accepted` of the answer"),
     (
         VllmHttp,
