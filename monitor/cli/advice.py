@@ -58,13 +58,14 @@ def advice(
 def _show(one: Advised) -> None:
     from monitor.views.advice import exclusion  # noqa: PLC0415
 
-    output.out.print(output.harmless(one.summary), style="bold", soft_wrap=True)
-    output.out.print(output.harmless(f"  by {one.check}, channel {one.channel}"), style="dim", soft_wrap=True)
+    output.paragraph(one.summary, indent="", style="bold")
+    output.paragraph(f"by {one.check}, channel {one.channel}", indent="  ", style="dim")
     for reason in one.reasons:
-        output.out.print(output.harmless(f"  {reason}"), soft_wrap=True)
+        output.paragraph(reason, indent="  ")
     for name, release in (("last good", one.last_good), ("fastest", one.fastest)):
         if release is not None:
-            output.out.print(output.harmless(f"  {name:<10} {release.version}"), soft_wrap=True)
+            output.paragraph(f"{name:<10} {release.version}", indent="  ")
     for release in one.excluded:
-        why = f"{exclusion(release)}: {release.detail}" if release.detail else exclusion(release)
-        output.out.print(output.harmless(f"  not        {release.version}  {why}"), soft_wrap=True)
+        output.paragraph(f"not        {release.version}: {exclusion(release)}", indent="  ")
+        if release.detail:
+            output.paragraph(release.detail, indent=" " * 13, style="dim")

@@ -115,8 +115,6 @@ def _leave(station: Station, release: str, missing: list[GateLine]) -> None:
 
 
 def _show(found: Gate) -> None:
-    from rich.table import Table  # noqa: PLC0415
-
     from monitor.steps.gate import Safety  # noqa: PLC0415
 
     shown: dict[Safety, tuple[str, str]] = {
@@ -128,20 +126,12 @@ def _show(found: Gate) -> None:
     text, style = shown[found.safety]
     head = f"{text}: {found.project} {found.version} on {found.host}"
     output.out.print(output.harmless(head), style=f"bold {style}", soft_wrap=True)
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column()
     for line in found.checks:
         word, colour = shown[line.safety]
-        table.add_row(word, line.check, output.harmless(_said(line)), style=colour)
-    output.out.print(table)
+        against = [f"against {line.against}"] if line.against else []
+        run = [f"run {line.run}"] if line.run else []
+        small = f" ({', '.join([*against, *run])})" if against or run else ""
+        output.paragraph(f"{word}  {line.check}{small}", indent="  ", style=colour)
+        output.paragraph(line.reason, indent="      ")
     for refusal in found.left_out:
         output.tell(f"Left out: {refusal}")
-
-
-def _said(line: GateLine) -> str:
-    against = f"against {line.against}" if line.against else ""
-    run = f"run {line.run}" if line.run else ""
-    small = ", ".join(part for part in (against, run) if part)
-    return f"{line.reason} ({small})" if small else line.reason

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -28,6 +29,9 @@ out = Console(markup=False, highlight=False, emoji=False)
 """Facts: what was asked for."""
 err = Console(markup=False, highlight=False, emoji=False, stderr=True)
 """Messages and progress: what happens meanwhile."""
+
+_NARROW = 30
+"""Characters below which nothing is wrapped."""
 
 SET_UP = "Set up"
 LOOK = "Look"
@@ -107,6 +111,14 @@ def plain(value: Any) -> Any:
 def tell(text: str, *, style: str | None = None) -> None:
     """Print a message for people on stderr."""
     err.print(harmless(text), style=style, soft_wrap=True)
+
+
+def paragraph(text: str, *, indent: str, style: str | None = None) -> None:
+    """Print a fact with each of its lines indented; a file or pipe gets it in one line."""
+    said = harmless(text)
+    if out.is_terminal:
+        said = textwrap.fill(said, max(out.width - len(indent), _NARROW), break_on_hyphens=False)
+    out.print(textwrap.indent(said, indent), style=style, soft_wrap=True)
 
 
 def tell_error(error: MonitorError) -> None:

@@ -157,7 +157,7 @@ def _show(found: Sweep) -> None:
             result.cell.name,
             f"{mark} {label}",
             numbers.times(result.speedup) + (f"\n{interval}" if interval else ""),
-            change(result) or "–",
+            change(result).replace(" (", "\n(", 1) or "–",
             numbers.percent(result.acceptance_rate),
             numbers.rate(result.mtp_rate),
         )

@@ -108,7 +108,7 @@ def draft_length(advice: Advice) -> str:
         return f"A sweep on {best.version} found no draft length that pays."
     options = "".join(f", {name} {value}" for name, value in best.options.items())
     alike = f"; not told apart from it: {', '.join(best.alike)}" if best.alike else ""
-    now = "which this check uses" if best.draft_length == best.current else f"this check uses {best.current}"
+    now = f"this check uses {best.current}"
     return f"A sweep on {best.version} found draft length {best.draft_length}{options} best ({now}){alike}."
 
 

@@ -171,6 +171,8 @@ class _Service:
         self._station = station
         self._over = threading.Event()
         self._on_duty = threading.Event()
+        self.followed = threading.Event()
+        """Nothing is measured before."""
         self.thread = threading.Thread(target=self._serve)
 
     def begin(self) -> None:
@@ -185,7 +187,8 @@ class _Service:
         with self._station.on_duty("daemon"):
             self._on_duty.set()
             while not self._over.wait(0.02):
-                pipeline.work(self._station)
+                if self.followed.is_set():
+                    pipeline.work(self._station)
 
 
 def test_a_service_that_is_started_meanwhile_goes_on_with_a_bisection(
@@ -193,6 +196,11 @@ def test_a_service_that_is_started_meanwhile_goes_on_with_a_bisection(
 ) -> None:
     publish(world, 8, first_bad=3)
     service, threads = _Service(station), []
+    still_there = follow.still_there
+
+    def followed(*what: Any) -> None:
+        service.followed.set()
+        still_there(*what)
 
     def note(_: str) -> None:
         threads.append(threading.current_thread())
@@ -200,6 +208,7 @@ def test_a_service_that_is_started_meanwhile_goes_on_with_a_bisection(
             service.begin()
 
     world.on_session = note
+    monkeypatch.setattr(follow, "still_there", followed)
     try:
         told = command(station, monkeypatch, *SEARCH)()
     finally:
@@ -234,6 +243,7 @@ def test_a_service_that_was_quicker_is_followed(
     monkeypatch.setattr(Station, "daemon", late)
     asked = command(station, monkeypatch, "run", CHECK, "--release", f"{PROJECT}=={version(0)}")
     with station.measuring("what the service does"):
+        service.followed.set()
         service.begin()
         results: list[Result] = []
         asking = threading.Thread(target=lambda: results.append(asked()))

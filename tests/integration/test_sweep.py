@@ -16,7 +16,7 @@ from monitor.pipeline import Station
 from monitor.settings import HostSettings
 from monitor.steps.advise import advise_all
 from monitor.steps.sweep import Plan, planned
-from monitor.store.queries import runs, series, sweeps
+from monitor.store.queries import queue, runs, series, sweeps
 from monitor.views.advice import said
 from monitor.views.sweeps import summary
 from standins.lengths import VERSION, Lengths, lengths_world, opened
@@ -214,3 +214,23 @@ def test_one_that_failed_is_tried_again_when_it_is_asked_for_again(station: Stat
     found = orders.swept(station, second)
     assert found is not None
     assert queued(station) == second, "what was found is the answer"
+
+
+def test_one_that_does_not_fit_into_what_the_release_has_left_is_called_off_before_it_begins(
+    world: Lengths,
+) -> None:
+    with opened(world, assignments=()) as station:
+        pipeline.discover(station)
+        measured = pipeline.run(station, pipeline.RunRequest(CHECK, f"{PROJECT}=={VERSION}")).run
+        with station.store.read() as db:
+            used = queue.minutes_used(db, "m1", since=None, now=world.now, artifact_id=measured.artifact_id)
+        before = len(world.asked)
+    block = plan(station).minutes(1)
+    with opened(
+        world, assignments=(), host=HostSettings(gpu_minutes_per_release=used + block / 2)
+    ) as station:
+        number = queued(station)
+        pipeline.work(station)
+        assert len(world.asked) == before
+        with pytest.raises(HostError, match="the release has used"):
+            orders.swept(station, number)

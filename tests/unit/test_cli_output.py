@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
 from monitor import errors
@@ -118,3 +120,20 @@ def test_the_help_does_not_wait_for_what_only_commands_need() -> None:
     code = f"import sys, monitor.cli; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_paragraph_is_wrapped_under_its_indent_for_people_and_left_whole_for_pipes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = "a reason that is longer than one line of a terminal"
+    shown = []
+    for terminal in (True, False):
+        file = io.StringIO()
+        monkeypatch.setattr(output, "out", Console(file=file, width=40, force_terminal=terminal))
+        output.paragraph(f"{said} \x1b[31m", indent="    ")
+        shown.append(file.getvalue().splitlines())
+    wrapped, whole = shown
+    assert len(wrapped) > 1
+    assert all(line.startswith("    ") and len(line) <= 40 for line in wrapped)
+    assert len(whole) == 1
+    assert "\x1b" not in whole[0]
