@@ -25,7 +25,7 @@ from monitor.steps import drift
 from monitor.steps.publish import run_view
 from monitor.steps.station import Station
 from monitor.store import Subject
-from monitor.store.queries import bisections, environments, incidents, judgements, releases, runs, sessions
+from monitor.store.queries import artifacts, bisections, environments, incidents, judgements, runs, sessions
 from monitor.store.queries.runs import Run
 from monitor.views.models import RunView
 from monitor.views.upstream.installing import is_public
@@ -127,7 +127,7 @@ def _since_first(station: Station, view: RunView, compared: _Compared) -> RunVie
             view,
             judgement=compared.judgement,
             reference_version=good.version,
-            reference_artifact=releases.artifact(db, good.artifact_sha256),
+            reference_artifact=artifacts.with_content(db, good.artifact_sha256),
             reference_environment=environments.of_run(db, good.id),
             reference_samples=sessions.load(db, good.id, Subject.CANDIDATE, Role.SCREEN),
             confirm_reference=sessions.load(db, bad.id, Subject.FIRST, Role.DRIFT),
