@@ -60,7 +60,8 @@ def standing(found: Bisection, minutes: float | None) -> str:
     waiting = [end for end in (found.visits[0], found.visits[-1]) if end.answer is None]
     if waiting:
         which = "good" if waiting[0].place == 0 else "bad"
-        return f"the {which} end {waiting[0].version} has to answer first; then {_left(found, minutes)}"
+        after = f"then {_left(found, minutes)}" if found.visits[1:-1] else "no release stands between the two"
+        return f"the {which} end {waiting[0].version} has to answer first; {after}"
     return (
         f"good up to {found.last_good.version}, bad from {found.first_bad.version}; {_left(found, minutes)}"
     )

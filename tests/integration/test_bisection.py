@@ -25,6 +25,7 @@ from monitor.errors import UnknownNameError
 from monitor.settings import BisectSettings, DestinationSettings, HostSettings
 from monitor.steps.station import Station
 from monitor.store.queries import bisections, incidents, outbox, releases, runs
+from monitor.views import bisected
 from standins.receivers import Receiver
 from standins.searches import (
     GOOD,
@@ -91,6 +92,20 @@ def test_ends_that_are_unknown_or_in_the_wrong_order_are_refused(tmp_path: Path)
             orders.bisect(station, CHECK, PROJECT, version(2), version(0), tier=Tier.QUICK)
         with pytest.raises(UnknownNameError, match="No release"):
             orders.bisect(station, CHECK, PROJECT, version(0), version(7), tier=Tier.QUICK)
+
+
+def test_how_far_a_search_is_can_be_read_from_its_beginning(tmp_path: Path) -> None:
+    world = small_world(tmp_path)
+    publish(world, 5, first_bad=1)
+    with searching(world, 2) as (station, neighbours):
+        assert bisected.standing(neighbours, None) == (
+            f"the good end {version(0)} has to answer first; no release stands between the two"
+        )
+        said = bisected.standing(begun(station, 5), 3.4)
+        assert said == (
+            f"the good end {version(0)} has to answer first; then 3 releases between, about 2 steps or 3 min "
+            "of measuring left"
+        )
 
 
 # ---------------------------------------------------------------------------------------------
