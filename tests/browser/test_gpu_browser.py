@@ -80,6 +80,9 @@ def test_the_form_that_releases_a_gpu_has_room_between_its_parts(
     above = page.locator("#gpu ~ p").last.bounding_box()
     assert above is not None
     assert min(box["y"] for box in boxes) - (above["y"] + above["height"]) >= 8
+    below = page.locator("form[action='/gpu/release'] + dl").bounding_box()
+    assert below is not None
+    assert below["y"] - max(box["y"] + box["height"] for box in boxes) >= 8
     for one, other in itertools.pairwise(boxes):
         across = other["x"] - (one["x"] + one["width"])
         down = other["y"] - (one["y"] + one["height"])
