@@ -16,6 +16,7 @@ from monitor.errors import AttachedChangedError, SourceError, UnknownNameError
 from monitor.pipeline import RunOutcome, RunRequest, Station
 from monitor.settings import Settings
 from monitor.steps import provision, station
+from monitor.steps.upstream import upstream
 from monitor.store import Subject
 from monitor.store.queries import environments, queue, runs, sessions
 from monitor.store.queries.runs import Run
@@ -195,6 +196,12 @@ def test_a_loss_is_confirmed_by_fresh_sessions_alone_and_says_so(owner: Owner) -
         assert (outcome.judgement.verdict, outcome.judgement.confirmed) == (Verdict.REGRESSED, True)
         assert "what ran before could not be measured again" in outcome.judgement.headline
         assert "alternating" not in outcome.judgement.headline
+        pipeline.announce(station)
+        text = upstream(station, 1)
+        assert "installed and started by their owner, so there are no commands here" in text.body
+        assert (text.script, text.expected) == ("", ())
+        assert "in turns" not in text.body
+        assert "could not be measured again beside it" in text.body
         with station.store.read() as db:
             fresh = sessions.load(db, outcome.run.id, Subject.CANDIDATE, Role.CONFIRM)
             assert sessions.load(db, outcome.run.id, Subject.REFERENCE, Role.CONFIRM) is None

@@ -113,6 +113,7 @@ def test_upstream_is_told_of_a_drift_from_the_first_good_release_to_the_last(dri
     step = next(row for row in compared.effects if row.metric is Metric.STEP_TIME and row.workload == "all")
     assert f"| {step.change_percent:+.1f} % |" in text.body
     assert "confirming reference" in text.body
+    assert "side by side on one day" in text.body
     for name, version in (("good", FIRST), ("bad", noticed.version)):
         assert f"--python {name}/bin/python xllamacpp=={version}" in text.script
     assert "a bisection" not in text.body

@@ -131,7 +131,7 @@ def figures(judgement: Judgement) -> str:
     return md.table(["", GOOD, BAD, "change", "interval (95 %)", "verdict"], rows) + told
 
 
-def series(creep: Creep) -> str:
+def series(creep: Creep, *, in_turns: bool) -> str:
     """Return how a metric crept away, release by release from the first good one on."""
     steps = [None, *(after - before for before, after in pairwise(creep.changes))]
     rows = [
@@ -148,9 +148,10 @@ def series(creep: Creep) -> str:
     table = md.table(
         ["release", f"{title}, since {md.code(creep.versions[0])}", "since the one before"], rows
     )
+    beside = ", side by side on one day" if in_turns else ""
     return (
         f"{table}\n\nEach of these releases was measured when it came out, so this table has the noise of "
-        "single days in it; the figures above are of the first and the last one, side by side on one day. "
+        f"single days in it; the figures above are of the first and the last one{beside}. "
         "Releases that lost enough by themselves to be told of alone are left out."
     )
 
@@ -217,14 +218,19 @@ _STILL: tuple[tuple[Metric, str], ...] = (
 )
 
 
-def ruled_out(judgement: Judgement) -> str:
+def ruled_out(judgement: Judgement, *, in_turns: bool) -> str:
     """Return what cannot be the cause, as far as it was looked at."""
     overall = {effect.metric: effect for effect in judgement.effects if effect.workload == OVERALL}
     lines = []
-    if judgement.confirmed:
+    if judgement.confirmed and in_turns:
         lines.append(
             "A change of the machine: both releases were measured again on one day, in turns (good, bad, "
             "bad, good), each session a fresh start of the server."
+        )
+    elif judgement.confirmed:
+        lines.append(
+            "A single bad start: the release was measured again, each session a fresh start of the server. "
+            "What ran before it could not be measured again beside it."
         )
     lines += [
         f"{said}: {_change(overall[metric])}."

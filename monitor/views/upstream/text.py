@@ -79,6 +79,7 @@ def upstream_text(told: UpstreamView) -> UpstreamText:
     """
     view, judgement = told.view, told.judgement
     example = _example(view)
+    in_turns = view.confirm_reference is not None and view.confirm_candidate is not None
     commands = (
         example
         if isinstance(example, str)
@@ -93,11 +94,11 @@ def upstream_text(told: UpstreamView) -> UpstreamText:
         _Section("Machine", evidence.machine(view)),
         _Section("How to see it", _steps(told, commands, example), left_out=1),
         _Section("Figures", evidence.figures(judgement), left_out=3),
-        _Section("Release by release", evidence.series(told.creep) if told.creep else ""),
+        _Section("Release by release", evidence.series(told.creep, in_turns=in_turns) if told.creep else ""),
         _Section("Drafted and accepted", evidence.counters(judgement)),
         _Section("Is the output the same?", evidence.lossless(judgement)),
         _Section("Between which builds", evidence.bisected(told.bisection)),
-        _Section("What was ruled out", evidence.ruled_out(judgement), left_out=4),
+        _Section("What was ruled out", evidence.ruled_out(judgement, in_turns=in_turns), left_out=4),
     ]
     script, expected = "", tuple[str, ...]()
     notes = ["Read the text before you post it: it has no commands, and says why."]
