@@ -81,7 +81,8 @@ def _qwen_configuration(recipe: SyntheticRecipe) -> dict[str, Any]:
         "linear_value_head_dim": recipe.head,
         "linear_num_key_heads": recipe.heads,
         "linear_num_value_heads": recipe.heads,
-        "mamba_ssm_dtype": "float32",  # as in this family's own files; vLLM 0.27 on a CPU takes no other state
+        # As in this family's own files; vLLM 0.27 on a CPU takes no other state.
+        "mamba_ssm_dtype": "float32",
         "partial_rotary_factor": 2 * sum(ROPE_SECTIONS) / recipe.head,
         "rope_parameters": {
             "rope_type": "default",

@@ -219,7 +219,9 @@ def _server_rates(side: Side, policy: JudgingPolicy) -> Guard:
     than that the host was busy; counts are not touched by it.
     """
     name = f"server rates of the {side.name}"
-    found, informs, worst = [], [], 0.0
+    found: list[str] = []
+    informs: list[str] = []
+    worst = 0.0
     for arm in JUDGED_ARMS:
         numbers = {session.session for session in side.table.of(arm)}
         gaps = [
