@@ -14,7 +14,7 @@ from monitor.pipeline import RunOutcome, RunRequest, Station, execute, named, wo
 from monitor.steps import calibrate as calibrating
 from monitor.steps import plan as planning
 from monitor.steps.sweep import Plan as SweepPlan
-from monitor.store.queries import artifacts, bisections, judgements, queue, runs, sweeps
+from monitor.store.queries import artifacts, bisections, queue, runs, sweeps
 from monitor.store.queries.runs import Run
 from monitor.store.transitions import ENDED
 
@@ -40,7 +40,7 @@ def outcome(station: Station, run_id: int) -> RunOutcome | None:
         artifact = artifacts.with_content(db, found.artifact_sha256)
         if artifact is None:
             raise AssertionError(f"the artifact of run {run_id} is gone")
-        return RunOutcome(found, artifact, judgements.get(db, run_id), reused=False)
+        return RunOutcome.of(db, found, artifact)
 
 
 def standing(station: Station, run_id: int) -> str:

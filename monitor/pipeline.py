@@ -10,7 +10,10 @@ step follows which, which state the run is in meanwhile, and what becomes of it 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+
+from sqlmodel import Session as Db
 
 from monitor import bisect as bisecting
 from monitor import sweep as sweeping
@@ -19,7 +22,7 @@ from monitor.alerts.incidents import announce, remind
 from monitor.alerts.quarantine import notice_quarantine
 from monitor.alerts.stale import notice_silence
 from monitor.dispatch.base import Dispatcher
-from monitor.dispatch.local import LocalDispatcher
+from monitor.dispatch.local import LocalDispatcher, held_onward
 from monitor.domain import (
     Artifact,
     Basis,
@@ -35,7 +38,7 @@ from monitor.domain import (
 from monitor.errors import MonitorError, UnknownNameError
 from monitor.judge.recovery import has_recovered
 from monitor.steps import calibrate as calibrating
-from monitor.steps import drift, earlier, epochs, predecessor
+from monitor.steps import drift, earlier, epochs, onward, predecessor
 from monitor.steps import plan as planning
 from monitor.steps.borrow import borrowed
 from monitor.steps.confirm import Unconfirmable, confirm, confirm_alone, unconfirmed
@@ -49,11 +52,18 @@ from monitor.steps.provision import provision, require_arms, weights
 from monitor.steps.publish import publish
 from monitor.steps.recover import is_left, recover
 from monitor.steps.screen import screen
-from monitor.steps.states import begin_attempt, end_attempt, ending_as_told, enter, settle_attempt
+from monitor.steps.states import (
+    begin_attempt,
+    end_attempt,
+    ended_already,
+    ending_as_told,
+    enter,
+    settle_attempt,
+)
 from monitor.steps.station import Station
 from monitor.steps.tidy import tidy
 from monitor.store import Subject
-from monitor.store.queries import incidents, judgements, runs
+from monitor.store.queries import incidents, judgements, runs, sessions
 from monitor.store.queries.runs import Run
 
 __all__ = [
@@ -89,6 +99,13 @@ class RunOutcome:
     judgement: Judgement | None
     reused: bool
     """Nothing was measured: the result was there already."""
+    measured_on: int | None = None
+    """To how many blocks it was measured after its verdict; None where it was not."""
+
+    @classmethod
+    def of(cls, db: Db, run: Run, artifact: Artifact, *, reused: bool = False) -> RunOutcome:
+        """Return what is stored of a run that has ended."""
+        return cls(run, artifact, judgements.get(db, run.id), reused, sessions.measured_on(db, run.id))
 
 
 # ---------------------------------------------------------------------------------------------
@@ -218,12 +235,11 @@ def execute(
     reference = _reference(station, request, artifact, planned)
     if _is_answered(planned, request, reference):
         with station.store.read() as db:
-            return RunOutcome(planned, artifact, judgements.get(db, planned.id), reused=True)
+            return RunOutcome.of(db, planned, artifact, reused=True)
     with station.measuring(f"{check.id} on {artifact.project} {artifact.version}"), borrowed(station):
         _carry_out(station, request, _Job(check, artifact, planned, reference))
     with station.store.read() as db:
-        ended = runs.get(db, planned.id) or planned
-        return RunOutcome(ended, artifact, judgements.get(db, planned.id), reused=False)
+        return RunOutcome.of(db, runs.get(db, planned.id) or planned, artifact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +292,8 @@ def _reference(station: Station, request: RunRequest, artifact: Artifact, planne
 
 def _carry_out(station: Station, request: RunRequest, job: _Job) -> None:
     tidy(station)
+    if ended_already(station, job.run) and request.against == planning.LAST_GOOD:
+        return
     make_ready(station, job.check)
     with ending_as_told(station, job.run):
         enter(station, job.run, RunState.PROVISIONING)
@@ -292,8 +310,16 @@ def _carry_out(station: Station, request: RunRequest, job: _Job) -> None:
             judgement = _confirm(bench, candidate, job.reference, judgement)
 
         since_first = _since_first(bench, candidate, judgement) if request.confirm else None
+        verdicts = {
+            Basis.REFERENCE: judgement,
+            Basis.PREDECESSOR: predecessor.compare(bench),
+            Basis.FIRST: since_first,
+        }
 
-        _finish(bench, judgement, since_first)
+        if request.against == planning.LAST_GOOD and onward.is_wanted(bench, candidate, judgement):
+            onward.measure_on(bench, candidate, verdicts, lambda: held_onward(station, job.run))
+
+        _finish(bench, judgement, verdicts)
     if request.against == planning.ITSELF:
         calibrating.refresh(station, job.check, job.run)
 
@@ -359,16 +385,11 @@ def _since_first(bench: Bench, candidate: Build, judgement: Judgement) -> Judgem
         return unconfirmed(found.judgement, str(obstacle))
 
 
-def _finish(bench: Bench, judgement: Judgement, since_first: Judgement | None) -> None:
+def _finish(bench: Bench, judgement: Judgement, verdicts: Mapping[Basis, Judgement | None]) -> None:
     station = bench.station
     ended = RunState.INVALID if judgement.verdict is Verdict.INVALID else RunState.DONE
-    compared = predecessor.compare(bench)
     with station.store.write() as db:
-        judgements.save(db, bench.run.id, judgement, now=station.clock())
-        if compared is not None:
-            judgements.save(db, bench.run.id, compared, now=station.clock(), basis=Basis.PREDECESSOR)
-        if since_first is not None:
-            judgements.save(db, bench.run.id, since_first, now=station.clock(), basis=Basis.FIRST)
+        judgements.save_all(db, bench.run.id, verdicts, now=station.clock())
         runs.set_state(db, bench.run.id, ended, reason=judgement.headline, now=station.clock())
         end_attempt(db, station, bench.run, ended)
     # The spool held the sessions until they were safe; now the store has all of them.

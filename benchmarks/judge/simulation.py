@@ -1,6 +1,6 @@
 """How often the judge errs, and how soon it decides, on made-up releases whose truth is known.
 
-    python benchmarks/judge/simulation.py [--releases 100000]
+    python benchmarks/judge/simulation.py [--releases 100000] [--part chain]
 
 A release has five checks with four gating times each (step time, baseline rate, first token of both arms):
 twenty series, each with noise of its own. Writes its tables into docs/judging.md.
@@ -33,15 +33,16 @@ def main() -> None:
     """Run every scenario and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--releases", type=int, default=10_000, help="made-up releases for each figure")
-    releases = parser.parse_args().releases
+    parser.add_argument("--part", choices=PARTS, help="write this table alone")
+    wanted = parser.parse_args()
     agrees_with_the_judge(np.random.default_rng(SEED))
-    told = f"{releases:,} made-up releases a figure, seed {SEED}; {tables.machine()}."
-    tables.write("simulation", f"{noises(releases)}\n\n{told}")
-    tables.write("scenarios", f"{scenarios(releases)}\n\n{told}")
-    fewer = min(releases, 4000)
-    tables.write("chain", f"{chain(fewer)}\n\n{fewer:,} made-up checks for each number of stored sessions.")
-    tables.write("shared CPU", f"{shared_cpu(releases)}\n\n{told}")
-    tables.write("diverged text", f"{diverged(releases)}\n\n{told}")
+    for name in [wanted.part] if wanted.part else PARTS:
+        table, told = PARTS[name](wanted.releases)
+        tables.write(name, f"{table}\n\n{told}")
+
+
+def _told(releases: int) -> str:
+    return f"{releases:,} made-up releases a figure, seed {SEED}; {tables.machine()}."
 
 
 def loss(series: int, size: float = LOSS) -> np.ndarray:
@@ -51,7 +52,7 @@ def loss(series: int, size: float = LOSS) -> np.ndarray:
     return shift
 
 
-def noises(releases: int) -> str:
+def noises(releases: int) -> tuple[str, str]:
     """Quiet and worse releases at the three published levels of noise."""
     rows = []
     for stored in (6, 12):
@@ -92,7 +93,7 @@ def noises(releases: int) -> str:
         "fixed design",
         "blocks ÷ fixed",
     ]
-    return tables.markdown(head, rows)
+    return tables.markdown(head, rows), _told(releases)
 
 
 def opened(outcome: Outcome) -> str:
@@ -115,7 +116,7 @@ def fixed_design(noise: Noise, stored: int, quiet: Outcome, worse: Outcome, rele
     return f"> {FIXED_MOST}"
 
 
-def scenarios(releases: int) -> str:
+def scenarios(releases: int) -> tuple[str, str]:
     """Tell the same where the assumptions fail."""
     at = Noise(0.0076)
     cases: list[tuple[str, Noise, dict[str, object]]] = [
@@ -156,49 +157,50 @@ def scenarios(releases: int) -> str:
         "3 % called unchanged",
         "blocks, quiet",
     ]
-    return tables.markdown(head, rows)
+    return tables.markdown(head, rows), _told(releases)
 
 
-def chain(releases: int) -> str:
-    """Tell the power where the reference is no first measurement, but a release that was decided early."""
+def chain(releases: int) -> tuple[str, str]:
+    """Tell the power where the reference is no first measurement, but a release that was judged itself.
+
+    Once it is measured on to `blocks_reference` blocks, as it is, and once it is left as it was judged.
+    """
+    releases = min(releases, 4000)
     rows = []
     stored = range(POLICY.blocks_min, POLICY.blocks_max + 1)
+    enough = POLICY.blocks_reference - stored[0]
     for session in (0.005, 0.0076, 0.010):
-        moves, power = np.zeros((len(stored), len(stored))), []
+        left, onward = np.zeros((2, len(stored), len(stored)))
+        power = []
         for place, reference in enumerate(stored):
             settings = {"releases": releases, "checks": 1, "reference": reference}
             chance = np.random.default_rng(SEED)
             quiet = run(chance, Noise(session), POLICY, shift=np.zeros((1, SERIES)), **settings)
             # Only what was found harmless becomes the reference; else the old one stays.
             good = quiet.blocks[quiet.harmless] - stored[0]
-            moves[place] = np.bincount(good, minlength=len(stored)) / releases
-            moves[place, place] += 1 - quiet.harmless.mean()
+            for moves, blocks in ((left, good), (onward, np.maximum(good, enough))):
+                moves[place] = np.bincount(blocks, minlength=len(stored)) / releases
+                moves[place, place] += 1 - quiet.harmless.mean()
             chance = np.random.default_rng(SEED)
             power.append(run(chance, Noise(session), POLICY, shift=loss(0), **settings).confirmed.mean())
-        share = np.linalg.matrix_power(moves, 200)[POLICY.blocks_reference - stored[0]]
-        few = share[: POLICY.blocks_reference - stored[0]].sum()
-        rows.append(
-            [
-                percent(session),
-                f"{share @ np.array(stored):.1f}",
-                percent(few, 0),
-                percent(share @ np.array(power), 1),
-                percent(power[0], 1),
-                percent(power[POLICY.blocks_reference - stored[0]], 1),
-            ]
-        )
+        row = [percent(session)]
+        for moves in (onward, left):
+            share = np.linalg.matrix_power(moves, 200)[enough]
+            row += [f"{share @ np.array(stored):.1f}", percent(share @ np.array(power), 1)]
+        rows.append([*row, percent(power[0], 1)])
     head = [
         "noise between sessions",
         "stored sessions on average",
-        "fewer than six",
         "3 % confirmed",
-        "with two stored",
-        "with six",
+        "left as judged: sessions",
+        "left as judged: confirmed",
+        "confirmed with two",
     ]
-    return tables.markdown(head, rows)
+    told = f"{releases:,} made-up checks for each number of stored sessions."
+    return tables.markdown(head, rows), told
 
 
-def shared_cpu(releases: int) -> str:
+def shared_cpu(releases: int) -> tuple[str, str]:
     """Judge by the policies of the checks that ship for a shared CPU, one check a release."""
     common = {"noise_floor": "measured", "doubt_level": 0.8}
     cpu = replace(POLICY, blocks_max=4, confirm_blocks_max=2, session_noise=0.10, **common)
@@ -217,7 +219,7 @@ def shared_cpu(releases: int) -> str:
         "step 40 % slower, confirmed",
         "80 % slower, confirmed",
     ]
-    return tables.markdown(head, rows)
+    return tables.markdown(head, rows), _told(releases)
 
 
 def _on_cpu(policy: JudgingPolicy, stored: int, noise: float, tails: str, releases: int) -> Iterator[str]:
@@ -241,7 +243,7 @@ def _on_cpu(policy: JudgingPolicy, stored: int, noise: float, tails: str, releas
             yield percent(found.confirmed.mean(), 1)
 
 
-def diverged(releases: int) -> str:
+def diverged(releases: int) -> tuple[str, str]:
     """Tell what is known of acceptance where every text went another way: each prompt is one draw."""
     rows = []
     drafted, share, limit = 369, 0.75, POLICY.inner_fraction * POLICY.floor_acceptance
@@ -256,7 +258,18 @@ def diverged(releases: int) -> str:
             beyond = change.mean(-1) - special.stdtrit(prompts - 1, level) * error > limit
             called.append(percent(beyond.mean(), 1))
         rows.append([f"{prompts} prompts of 400 tokens", *called])
-    return tables.markdown(["every prompt diverged", "no change", "2 points", "3 points", "5 points"], rows)
+    head = ["every prompt diverged", "no change", "2 points", "3 points", "5 points"]
+    return tables.markdown(head, rows), _told(releases)
+
+
+PARTS = {
+    "simulation": noises,
+    "scenarios": scenarios,
+    "chain": chain,
+    "shared CPU": shared_cpu,
+    "diverged text": diverged,
+}
+"""Name of a table in docs/judging.md → what makes it, and the sentence below it."""
 
 
 if __name__ == "__main__":

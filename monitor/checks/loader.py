@@ -21,7 +21,7 @@ from monitor.checks.digest import digest_of
 from monitor.checks.joining import joined
 from monitor.domain import Arm, BesideArm, Check, Expectation, ModelSpec, Prompt, Requirements, Tier, Workload
 from monitor.errors import ConfigurationError, UnknownNameError
-from monitor.judge.policy import JudgingPolicy
+from monitor.judge.policy import JudgingPolicy, confirm_reference
 
 ADVICE = "docs/writing_a_check.md explains every key"
 MATRIX_SUFFIX = {"draft_length": "n", "concurrency": "c"}
@@ -273,6 +273,7 @@ def _wrong(error: ValidationError, place: str, model: type[Definition | PromptLi
 def _check(definition: Definition, workloads: tuple[Workload, ...], file: Path) -> Check:
     try:
         JudgingPolicy().with_overrides(definition.judging)
+        confirm_reference(definition.judging)
     except ConfigurationError as error:
         raise ConfigurationError(f"{file}: in `judging`: {error.what}", advice=error.advice) from error
     names = [workload.name for workload in workloads]

@@ -32,6 +32,8 @@ def export(
 ) -> None:
     """Write a run's samples as JSON lines: reference.jsonl, candidate.jsonl, and two more if confirmed.
 
+    A release that was measured on after its verdict has those sessions apart from it, in onward.jsonl.
+
     docs/samples.md explains the format. `mtp-monitor judge` reads it and reaches the stored verdict.
     """
     from monitor import pipeline, sample_file  # noqa: PLC0415

@@ -65,7 +65,7 @@ def judge(
     raise typer.Exit(CODES.get(judgement.verdict, output.Code.FINE))
 
 
-def show(judgement: Judgement, *, planted: bool = False) -> None:
+def show(judgement: Judgement, *, planted: bool = False, measured_on: int | None = None) -> None:
     """Print a judgement for people."""
     from monitor.views.terminal import judgement_view  # noqa: PLC0415
 
@@ -76,6 +76,7 @@ def show(judgement: Judgement, *, planted: bool = False) -> None:
             reference=f"{before.project} {before.version}" if before else "",
             candidate=f"{after.project} {after.version}",
             planted=planted,
+            measured_on=measured_on,
         )
     )
 

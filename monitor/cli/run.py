@@ -104,6 +104,7 @@ def document(outcome: RunOutcome) -> dict[str, Any]:
         "attempts": ended.attempts,
         "reused": outcome.reused,
         "reference_run": ended.reference_run_id,
+        "measured_on": outcome.measured_on,
         "judgement": None
         if outcome.judgement is None
         else {"schema": judge.SCHEMA, **judge.document(outcome.judgement)},
@@ -118,7 +119,8 @@ def _show(outcome: RunOutcome) -> None:
     if outcome.judgement is None:
         output.tell(f"{ended.project} {ended.version} {ended.state}: {ended.reason}", style="bold red")
     else:
-        judge.show(outcome.judgement, planted=is_planted(ended.version))
+        planted = is_planted(ended.version)
+        judge.show(outcome.judgement, planted=planted, measured_on=outcome.measured_on)
     if outcome.reused:
         output.tell(f"This is the stored result of run {ended.id}; --again measures anew.")
     output.tell(f"Run {ended.id} is {ended.state}. A report: mtp-monitor report {ended.id} -o report.html")

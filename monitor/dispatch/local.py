@@ -62,7 +62,7 @@ class LocalDispatcher:
         if tried >= station.settings.schedule.attempts:
             self._give_up(run, f"interrupted {tried} times without one complete session: {run.reason}")
             return False
-        if (why := gpu.held(station, self._check_of(run))) is not None:
+        if (why := gpu.held(station, _check_of(station, run))) is not None:
             with station.store.write() as db:
                 queue.put_off(db, run.id, why=why, due_at=now + _GPU_WAIT)
             return False
@@ -77,16 +77,7 @@ class LocalDispatcher:
         return False
 
     def _usage(self, run: Run, now: datetime) -> holds.Usage:
-        check = self._check_of(run)
-        estimate = check.estimate_minutes.get(run.tier.value, 0.0) if check else 0.0
-        return usage(self._station, run.artifact_id, estimate, now)
-
-    def _check_of(self, run: Run) -> Check | None:
-        """Return the check of a run; that of a sweep is in no file."""
-        if (check := self._station.checks.get(run.check_id)) is not None:
-            return check
-        with self._station.store.read() as db:
-            return checks.get(db, run.check_digest)
+        return usage(self._station, run.artifact_id, _estimate(self._station, run), now)
 
     def _put_off(self, run: Run, error: MonitorError) -> None:
         """Give an interrupted run another turn later; one that was not begun waits where it is."""
@@ -133,6 +124,30 @@ def held(station: Station, artifact_id: int, estimate: float) -> holds.Hold | No
     """Return what holds up work that is to begin now, None when it may."""
     now = station.clock()
     return holds.hold(station.settings.host, usage(station, artifact_id, estimate, now), now=_local(now))
+
+
+def held_onward(station: Station, run: Run) -> holds.Hold | None:
+    """Return what holds up one more block of a run that has its verdict, None when nothing does.
+
+    What its release still waits for comes first: a budget that optional sessions used up would call it off.
+    """
+    with station.store.read() as db:
+        others = queue.unfinished_of_artifact(db, station.host.machine_id, run.artifact_id)
+    estimate = sum(_estimate(station, one) for one in (run, *(one for one in others if one.id != run.id)))
+    return held(station, run.artifact_id, estimate)
+
+
+def _estimate(station: Station, run: Run) -> float:
+    check = _check_of(station, run)
+    return check.estimate_minutes.get(run.tier.value, 0.0) if check else 0.0
+
+
+def _check_of(station: Station, run: Run) -> Check | None:
+    """Return the check of a run; that of a sweep is in no file."""
+    if (check := station.checks.get(run.check_id)) is not None:
+        return check
+    with station.store.read() as db:
+        return checks.get(db, run.check_digest)
 
 
 def _local(now: datetime) -> datetime:

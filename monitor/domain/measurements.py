@@ -17,6 +17,8 @@ class Role(StrEnum):
     CONFIRM = "confirm"
     DRIFT = "drift"
     """In turns with the epoch's first good run, to tell slow drift from a machine that changed."""
+    ONWARD = "onward"
+    """Of a release that was found good, after its verdict: what comes next is compared with these as well."""
 
 
 @dataclass(frozen=True, slots=True)

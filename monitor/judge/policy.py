@@ -77,7 +77,8 @@ class JudgingPolicy:
     blocks_max: int = 12
     """Blocks of one session per arm: where the first look is taken, and where looking ends."""
     blocks_reference: int = 6
-    """Blocks of a first measurement, which every later release is compared with."""
+    """Blocks of what later releases are compared with: a first measurement has them from the start, and a
+    release that was found good is measured on to as many, after its verdict."""
     confirm_blocks_max: int = 5
     """Blocks of two sessions per release and arm, in the order A B B A."""
 
@@ -104,6 +105,26 @@ class JudgingPolicy:
         if metric in (Metric.TTFT_BASELINE, Metric.TTFT_MTP, Metric.STARTUP):
             return self.floor_ttft
         return self.floor_rate
+
+
+def confirm_reference(overrides: Mapping[str, Any]) -> None:
+    """Confirm that a check's own `blocks_reference` lies between its first look and its last, or six.
+
+    Sample files of earlier checks may carry another one, so `with_overrides` takes any.
+
+    Raises:
+        ConfigurationError: when it does not, with what is allowed.
+
+    """
+    if "blocks_reference" not in overrides:
+        return
+    policy = JudgingPolicy().with_overrides(overrides)
+    blocks, most = policy.blocks_reference, max(policy.blocks_max, JudgingPolicy().blocks_reference)
+    if not isinstance(blocks, int) or not policy.blocks_min <= blocks <= most:
+        raise ConfigurationError(
+            f"The judging setting 'blocks_reference' is {blocks!r}.",
+            advice=f"allowed: a whole number from {policy.blocks_min} (blocks_min) to {most}",
+        )
 
 
 def _check_type(key: str, value: object, default: object) -> None:

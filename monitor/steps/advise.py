@@ -16,7 +16,6 @@ from monitor.domain import (
     Judgement,
     MeasuredRelease,
     Metric,
-    Role,
     RunState,
     Standing,
     Verdict,
@@ -152,7 +151,10 @@ def _interval(release: MeasuredRelease | None) -> tuple[float | None, float | No
 
 
 def _is_faster(db: Db, metric: Metric, claims: int, slow: MeasuredRelease, fast: MeasuredRelease) -> bool:
-    old, new = (sessions.load(db, release.run_id, Subject.CANDIDATE, Role.SCREEN) for release in (slow, fast))
+    old, new = (
+        sessions.load(db, release.run_id, Subject.CANDIDATE, *sessions.AS_REFERENCE)
+        for release in (slow, fast)
+    )
     return old is not None and new is not None and is_faster(old, new, metric, claims=claims)
 
 

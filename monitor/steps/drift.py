@@ -59,7 +59,7 @@ def compare(bench: Bench, judgement: Judgement) -> SinceFirst | None:
         looked = _look(db, bench, judgement)
         if looked is None:
             return None
-        old = sessions.load(db, looked.first.id, Subject.CANDIDATE, Role.SCREEN)
+        old = sessions.load(db, looked.first.id, Subject.CANDIDATE, *sessions.AS_REFERENCE)
     new = bench.stored(Subject.CANDIDATE, Role.SCREEN)
     if old is None or new is None:
         return None

@@ -35,8 +35,8 @@ def compared_with(bench: Bench, reference: Run | None) -> SampleSet | None:
 
 
 def samples_of(station: Station, reference: Run | None) -> SampleSet | None:
-    """Return what the reference measured when it was a candidate itself."""
+    """Return what the reference measured when it was a candidate itself, and after its verdict."""
     if reference is None:
         return None
     with station.store.read() as db:
-        return sessions.load(db, reference.id, Subject.CANDIDATE, Role.SCREEN)
+        return sessions.load(db, reference.id, Subject.CANDIDATE, *sessions.AS_REFERENCE)

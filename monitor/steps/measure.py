@@ -45,8 +45,9 @@ from monitor.store import Subject
 from monitor.store.queries import arms, calibrations, sessions
 from monitor.store.queries.runs import Run
 
-TURN_NUMBERS = {Role.CONFIRM: 1000, Role.DRIFT: 2000}
+TURN_NUMBERS = {Role.CONFIRM: 1000, Role.DRIFT: 2000, Role.ONWARD: 3000}
 """Where the session numbers of a role begin: numbers are unique over all roles of a subject."""
+_NOTES = {Role.SCREEN: "", Role.ONWARD: " (measuring on)"}
 _SESSION_TRIES = 2
 _BESIDE_BLOCKS = 2
 
@@ -140,7 +141,7 @@ class Bench:
         return Spool(self.station.settings.spool_dir / f"run-{self.run.id}" / f"{subject}-{role}")
 
     def stored(self, subject: str, role: Role) -> SampleSet | None:
-        """Return the complete sessions of one side."""
+        """Return the complete sessions of one side in a role."""
         with self.station.store.read() as db:
             return sessions.load(db, self.run.id, subject, role)
 
@@ -150,9 +151,21 @@ def screen_slots(blocks: int, beside: Iterable[Arm] = ()) -> Iterator[Slot]:
     beside = tuple(beside)
     width = len(JUDGED_ARMS) + len(beside)
     for block in range(blocks):
-        judged = JUDGED_ARMS if block % 2 == 0 else JUDGED_ARMS[::-1]
-        for order, arm in enumerate((*judged, *(beside if block < _BESIDE_BLOCKS else ()))):
+        arms = (*_judged_arms(block), *(beside if block < _BESIDE_BLOCKS else ()))
+        for order, arm in enumerate(arms):
             yield Slot(width * block + order, arm, block, order, Role.SCREEN, Subject.CANDIDATE)
+
+
+def onward_slots(done: int, blocks: int) -> Iterator[Slot]:
+    """Yield the sessions of the judged arms that are missing from `done` blocks to `blocks`."""
+    for block in range(done, blocks):
+        number = TURN_NUMBERS[Role.ONWARD] + len(JUDGED_ARMS) * block
+        for order, arm in enumerate(_judged_arms(block)):
+            yield Slot(number + order, arm, block, order, Role.ONWARD, Subject.CANDIDATE)
+
+
+def _judged_arms(block: int) -> tuple[Arm, ...]:
+    return JUDGED_ARMS if block % 2 == 0 else JUDGED_ARMS[::-1]
 
 
 def turn_slots(blocks: int, beside: Iterable[Arm] = ()) -> Iterator[Slot]:
@@ -235,7 +248,7 @@ def measure(
 def measure_slot(bench: Bench, slot: Slot, build: Build, done: int, total: int) -> None:
     """Measure one session and store it; an engine that crashed gets one more try."""
     version = build.environment.artifact.version
-    text = f"{version} {slot.arm}" + (" (confirming)" if slot.role is not Role.SCREEN else "")
+    text = f"{version} {slot.arm}{_NOTES.get(slot.role, ' (confirming)')}"
     bench.station.progress.session(text, done, total)
     spool = bench.spool(slot.subject, slot.role)
     for attempt in range(1, _SESSION_TRIES + 1):

@@ -24,6 +24,6 @@ def compare(bench: Bench) -> Judgement | None:
         before = runs.predecessor(db, run)
         if before is None or before.id == run.reference_run_id:
             return None
-        old = sessions.load(db, before.id, Subject.CANDIDATE, Role.SCREEN)
+        old = sessions.load(db, before.id, Subject.CANDIDATE, *sessions.AS_REFERENCE)
     new = bench.stored(Subject.CANDIDATE, Role.SCREEN)
     return judge(old, new) if old is not None and new is not None else None

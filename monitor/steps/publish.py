@@ -88,7 +88,7 @@ def run_view(station: Station, run_id: int) -> RunView:
         reference = runs.get(db, run.reference_run_id) if run.reference_run_id else None
         stored = sessions.load(db, run.id, Subject.REFERENCE, Role.SCREEN)  # measured in turns
         if stored is None and reference is not None:
-            stored = sessions.load(db, reference.id, Subject.CANDIDATE, Role.SCREEN)
+            stored = sessions.load(db, reference.id, Subject.CANDIDATE, *sessions.AS_REFERENCE)
         files: list[Artifact | None] = [
             artifacts.with_content(db, one.artifact_sha256) if one else None for one in (run, reference)
         ]
@@ -119,6 +119,8 @@ def run_view(station: Station, run_id: int) -> RunView:
             judgement=judgements.get(db, run.id),
             reference_samples=stored,
             candidate_samples=sessions.load(db, run.id, Subject.CANDIDATE, Role.SCREEN),
+            onward_samples=sessions.load(db, run.id, Subject.CANDIDATE, Role.ONWARD),
+            measured_on=sessions.measured_on(db, run.id),
             confirm_reference=confirm,
             confirm_candidate=sessions.load(db, run.id, Subject.CANDIDATE, Role.CONFIRM),
             planted=is_planted(run.version),
@@ -176,6 +178,7 @@ def sample_sets(station: Station, run_id: int) -> dict[str, SampleSet]:
         "candidate": view.candidate_samples,
         "confirm-reference": view.confirm_reference,
         "confirm-candidate": view.confirm_candidate,
+        "onward": view.onward_samples,
     }
     with station.store.read() as db:
         # What a slow drift was confirmed by: the epoch's first good release beside this one.

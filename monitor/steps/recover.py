@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monitor.domain import RunState
 from monitor.steps.borrow import give_back
+from monitor.steps.states import end_with_verdict
 from monitor.steps.station import Station
 from monitor.steps.tidy import tidy
 from monitor.store.queries import queue, runs
@@ -12,8 +13,8 @@ from monitor.store.queries import queue, runs
 def recover(station: Station) -> int:
     """End strays, drop what is half-built, interrupt runs nobody works on, give the machine back.
 
-    Returns how many runs were found without a monitor. Nothing is done while another process measures here:
-    then all of it may be that one's.
+    A run that had its verdict and was only measured on has ended. Returns how many others were found without
+    a monitor. Nothing is done while another process measures here: then all of it may be that one's.
 
     Raises:
         HostError: when another process measures on this state, or the owner's `after` command fails.
@@ -23,7 +24,11 @@ def recover(station: Station) -> int:
         tidy(station)
         now = station.clock()
         with station.store.write() as db:
-            left = queue.working(db, station.host.machine_id)
+            left = [
+                run
+                for run in queue.working(db, station.host.machine_id)
+                if not end_with_verdict(db, station, run)
+            ]
             for run in left:
                 runs.set_state(
                     db,

@@ -12,7 +12,7 @@ from monitor.errors import ArmMissingError, AttachedChangedError, EngineError, M
 from monitor.steps.station import Station
 from monitor.steps.tidy import drop_spool
 from monitor.store import Subject
-from monitor.store.queries import releases, runs, sessions
+from monitor.store.queries import judgements, releases, runs, sessions
 from monitor.store.queries.runs import Run
 from monitor.store.transitions import ENDED
 
@@ -103,12 +103,44 @@ def _end(
     station: Station, planned: Run, state: RunState, reason: str, *, permanent: bool, stage: str = ""
 ) -> None:
     with station.store.write() as db:
+        current = runs.get(db, planned.id)
+        if current is not None and end_with_verdict(db, station, current):
+            return
         runs.set_state(
             db, planned.id, state, stage=stage, reason=reason, permanent=permanent, now=station.clock()
         )
         end_attempt(db, station, planned, state)
     if state in ENDED:
         drop_spool(station, planned.id)
+
+
+def ended_already(station: Station, planned: Run) -> bool:
+    """End a run with the verdict that it has, if a killed monitor left it while it was measured on."""
+    with station.store.write() as db:
+        left = runs.get(db, planned.id)
+        return left is not None and end_with_verdict(db, station, left)
+
+
+def end_with_verdict(db: Db, station: Station, left: Run) -> bool:
+    """End a run that was being measured on, with the verdict it has; False for any other run.
+
+    What was cut is not taken up again: those sessions are optional, and waiting for a turn, for hours or for
+    a budget could cost the run its verdict.
+    """
+    attempt = runs.last_attempt(db, left.id)
+    if left.state not in _AFTER_A_LOOK or attempt is None:
+        return False
+    verdict = judgements.since(db, left.id, attempt.started_at)
+    if verdict is None:
+        return False
+    if left.state is RunState.MEASURING:
+        runs.set_state(db, left.id, RunState.JUDGING, now=station.clock())
+    runs.set_state(db, left.id, RunState.DONE, reason=verdict.headline, now=station.clock())
+    end_attempt(db, station, left, RunState.DONE)
+    return True
+
+
+_AFTER_A_LOOK = (RunState.MEASURING, RunState.JUDGING, RunState.CONFIRMING)
 
 
 def end_attempt(db: Db, station: Station, planned: Run, state: RunState) -> None:

@@ -40,7 +40,11 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(RunState.PROVISIONING, RunState.MEASURING, "the environment is complete"),
     Transition(RunState.PROVISIONING, RunState.SKIPPED, "the release cannot serve an arm of the check"),
     Transition(RunState.MEASURING, RunState.JUDGING, "a block of sessions is complete"),
-    Transition(RunState.JUDGING, RunState.MEASURING, "another block could still decide"),
+    Transition(
+        RunState.JUDGING,
+        RunState.MEASURING,
+        "another block could still decide, or a good release is measured on",
+    ),
     Transition(RunState.JUDGING, RunState.CONFIRMING, "a drop is suspected"),
     Transition(RunState.JUDGING, RunState.DONE, "the verdict stands"),
     Transition(RunState.CONFIRMING, RunState.JUDGING, "fresh sessions of old and new are complete"),

@@ -41,6 +41,10 @@ class RunView:
     """What the owner pays, where that was configured."""
     left_out: Mapping[Arm, str] = field(default_factory=dict)
     """Arms beside the judged ones that did not run, and why."""
+    onward_samples: SampleSet | None = None
+    """Of the candidate, after its verdict: judged with later releases only."""
+    measured_on: int | None = None
+    """To how many blocks; None where it was not measured on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,7 @@ class RunSection:
     signature: str
     sessions: str
     look: str
+    measured_on: str
     figures: tuple[Figure, ...]
     waterfall: Markup | None
     factors: tuple[FactorRow, ...]
@@ -119,6 +120,7 @@ def run_section(view: RunView) -> RunSection:
             ("candidate", view.candidate_samples),
             ("reference", view.confirm_reference),
             ("candidate", view.confirm_candidate),
+            ("candidate", view.onward_samples),
         ),
         limits.min_rate_tokens,
     )
@@ -147,6 +149,7 @@ def run_section(view: RunView) -> RunSection:
         signature=str(judgement.signature) if judgement and judgement.signature else "",
         sessions=words.sessions_in_words(judgement.sessions) if judgement else "",
         look=words.look_in_words(judgement.look) if judgement else "",
+        measured_on=words.measured_on_in_words(view.measured_on),
         figures=_figures(believed) if believed else (),
         waterfall=_waterfall(f"{anchor}-waterfall", view) if believed else None,
         factors=_factors(believed) if believed else (),

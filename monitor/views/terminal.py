@@ -30,13 +30,20 @@ _FOLLOWED = {"planned", "aged", "settling", "seen"}
 
 
 def judgement_view(
-    judgement: Judgement, *, reference: str, candidate: str, planted: bool = False
+    judgement: Judgement,
+    *,
+    reference: str,
+    candidate: str,
+    planted: bool = False,
+    measured_on: int | None = None,
 ) -> RenderableType:
     """Return a verdict for a terminal of 80 columns or more.
 
     `reference` and `candidate` name the two releases; `reference` is empty for a first measurement.
+    `measured_on` is the number of blocks that the candidate has by now, if it was measured on.
     """
-    parts: list[RenderableType] = [_verdict(judgement, reference, candidate, planted=planted)]
+    after = words.measured_on_in_words(measured_on)
+    parts: list[RenderableType] = [_verdict(judgement, reference, candidate, after, planted=planted)]
     if judgement.verdict is not Verdict.INVALID:
         overall = _overall(judgement.candidate_summary)
         before = _overall(judgement.reference_summary)
@@ -108,7 +115,9 @@ def _add_releases(table: Table, lines: Sequence[ReleaseLine], why: str, *, follo
 # The verdict
 
 
-def _verdict(judgement: Judgement, reference: str, candidate: str, *, planted: bool) -> Panel:
+def _verdict(
+    judgement: Judgement, reference: str, candidate: str, afterwards: str, *, planted: bool
+) -> Panel:
     first = judgement.reference is None and judgement.verdict is Verdict.UNCHANGED
     shown = words.FIRST if first else words.VERDICTS[judgement.verdict]
     told = words.explanation(judgement.verdict, judgement.signature, first=judgement.reference is None)
@@ -126,6 +135,8 @@ def _verdict(judgement: Judgement, reference: str, candidate: str, *, planted: b
         lines += [Text(""), Text(f"Sessions: {sessions}", style="dim")]
     if judgement.look is not None:
         lines.append(Text(f"Decided at {words.look_in_words(judgement.look)}", style="dim"))
+    if afterwards:
+        lines.append(Text(f"{words.capitalised(afterwards)}.", style="dim"))
     against = f" against {reference}" if reference else ""
     return Panel(
         Group(*lines),

@@ -293,6 +293,13 @@ def look_in_words(look: Look | None) -> str:
     )
 
 
+def measured_on_in_words(blocks: int | None) -> str:
+    """Return to how many blocks a good release was measured on, and why; "" where it was not."""
+    if blocks is None:
+        return ""
+    return f"measured on to {blocks} blocks, as what the next releases are compared with"
+
+
 def _odds(level: float) -> str:
     """Return 1 − level as people say it: `1 in 100`."""
     rest = 1 - level

@@ -131,6 +131,7 @@ class SamplePart(StrEnum):
     REFERENCE = "reference"
     CONFIRM_CANDIDATE = "confirm-candidate"
     CONFIRM_REFERENCE = "confirm-reference"
+    ONWARD = "onward"
 
 
 @router.get(

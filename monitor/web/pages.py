@@ -143,6 +143,7 @@ def _parts(view: RunView) -> list[str]:
         "reference": view.reference_samples,
         "confirm-candidate": view.confirm_candidate,
         "confirm-reference": view.confirm_reference,
+        "onward": view.onward_samples,
     }
     return [name for name, samples in measured.items() if samples is not None]
 

@@ -318,3 +318,10 @@ def test_a_strange_record_of_the_gpu_does_not_stop_the_report(trace: object) -> 
     sessions = tuple(replace(one, gpu=strange) for one in run.candidate_samples.sessions)
     run = replace(run, candidate_samples=replace(run.candidate_samples, sessions=sessions))
     assert "The GPU in every session" in page_of(run).text
+
+
+def test_a_release_that_was_measured_on_says_to_what_end() -> None:
+    run = factories.unchanged()
+    said = "measured on to 6 blocks, as what the next releases are compared with"
+    assert said in render(factories.report(replace(run, measured_on=6)))
+    assert "measured on to" not in render(factories.report(run))

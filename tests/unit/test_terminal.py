@@ -113,3 +113,12 @@ def test_releases_say_what_is_followed_and_why_the_others_are_not() -> None:
         assert ("○" in row) == (line.state == "skipped")
         assert (line.reason or "") in row
     assert "No releases are known yet." in printed(releases_view(()), 80)
+
+
+def test_a_release_that_was_measured_on_says_to_what_end_and_no_other_does() -> None:
+    run = factories.unchanged()
+    assert run.judgement
+    shown = judgement_view(run.judgement, reference="", candidate="xllamacpp 1", measured_on=6)
+    said = "Measured on to 6 blocks, as what the next releases are compared with."
+    assert said in words_of(printed(shown, 120))
+    assert "easured on" not in printed(view_of(run), 120)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -42,6 +42,13 @@ def save(
     return row.id or 0
 
 
+def save_all(db: Session, run_id: int, made: Mapping[Basis, Judgement | None], *, now: datetime) -> None:
+    """Keep what was said of a run on each basis; None where it was not compared."""
+    for basis, judgement in made.items():
+        if judgement is not None:
+            save(db, run_id, judgement, now=now, basis=basis)
+
+
 def numbered(db: Session, judgement_id: int) -> Judgement:
     """Return the judgement that another table points to."""
     return _JUDGEMENT.validate_python(db.get_one(StoredJudgement, judgement_id).document)
@@ -57,6 +64,12 @@ def get(db: Session, run_id: int, basis: Basis = Basis.REFERENCE) -> Judgement |
     """Return the newest judgement of a run on a basis, equal field by field to the one that was saved."""
     row = _newest(db, run_id, basis)
     return None if row is None else _JUDGEMENT.validate_python(row.document)
+
+
+def since(db: Session, run_id: int, moment: datetime) -> Judgement | None:
+    """Return the newest verdict on a run against its reference, if it was reached at or after `moment`."""
+    row = _newest(db, run_id, Basis.REFERENCE)
+    return None if row is None or row.judged_at < moment else _JUDGEMENT.validate_python(row.document)
 
 
 def several(db: Session, run_ids: Iterable[int], basis: Basis = Basis.REFERENCE) -> dict[int, Judgement]:

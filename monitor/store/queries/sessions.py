@@ -14,13 +14,16 @@ from sqlalchemy import delete, func, insert
 from sqlmodel import Session as Database
 from sqlmodel import col, select
 
-from monitor.domain import Arm, Header, Role, Sample, SampleSet, Session
+from monitor.domain import JUDGED_ARMS, Arm, Header, Role, Sample, SampleSet, Session
 from monitor.errors import StoreError
-from monitor.store.models import StoredSample, StoredSampleSet, StoredSession
+from monitor.store.models import StoredSample, StoredSampleSet, StoredSession, Subject
 
 _HEADER: TypeAdapter[Header] = TypeAdapter(Header)
 _IDENTITY = ("check_digest", "project", "version", "artifact_sha256", "host")
 """What may not differ between two saves of a subject's sessions: other numbers would not be its own."""
+
+AS_REFERENCE = (Role.SCREEN, Role.ONWARD)
+"""The roles of what a later release is compared with: the sessions that were judged, and those measured after."""
 
 
 def save(db: Database, run_id: int, subject: str, sample_set: SampleSet) -> None:
@@ -56,15 +59,15 @@ def save(db: Database, run_id: int, subject: str, sample_set: SampleSet) -> None
     _insert(db, owner, fresh, samples)
 
 
-def load(db: Database, run_id: int, subject: str, role: Role) -> SampleSet | None:
-    """Return the sessions a run holds of a subject in a role, with their samples, in the order of saving.
+def load(db: Database, run_id: int, subject: str, *roles: Role) -> SampleSet | None:
+    """Return the sessions a run holds of a subject in some roles, with their samples, in the order of saving.
 
-    None when there are none of that role. What was saved comes back equal field by field.
+    None when there are none of these roles. What was saved comes back equal field by field.
     """
     owner = _find(db, run_id, subject)
     if owner is None:
         return None
-    sessions = tuple(session for session in _sessions(db, owner) if session.role is role)
+    sessions = tuple(session for session in _sessions(db, owner) if session.role in roles)
     if not sessions:
         return None
     samples = _samples(db, owner, {session.session for session in sessions})
@@ -75,6 +78,29 @@ def count(db: Database, run_id: int) -> int:
     """Return how many sessions a run holds, of both subjects and roles."""
     rows = select(func.count(col(StoredSession.id))).join(StoredSampleSet)
     return db.exec(rows.where(StoredSampleSet.run_id == run_id)).one()
+
+
+def measured_on(db: Database, run_id: int) -> int | None:
+    """Return to how many blocks of all judged arms a good release was measured on after its verdict.
+
+    None where it was not, or where the first of these blocks was cut.
+    """
+    rows = (
+        select(StoredSession.block, StoredSession.arm, StoredSession.role)
+        .join(StoredSampleSet)
+        .where(
+            StoredSampleSet.run_id == run_id,
+            StoredSampleSet.subject == Subject.CANDIDATE.value,
+            col(StoredSession.role).in_([role.value for role in AS_REFERENCE]),
+        )
+    )
+    found = db.exec(rows).all()
+    arms = defaultdict(set)
+    for block, arm, _ in found:
+        arms[block].add(arm)
+    whole = {block for block, measured in arms.items() if set(JUDGED_ARMS) <= measured}
+    onward = {block for block, _, role in found if role == Role.ONWARD}
+    return len(whole) if whole & onward else None
 
 
 def discard(db: Database, run_id: int, role: Role | None = None, subject: str | None = None) -> int:

@@ -10,7 +10,7 @@ from typing import Literal
 from monitor.domain import Basis, Judgement
 from monitor.errors import UnknownNameError
 from monitor.steps.station import Station
-from monitor.store.queries import arms, incidents, judgements, runs
+from monitor.store.queries import arms, incidents, judgements, runs, sessions
 from monitor.store.queries.runs import Step
 from monitor.views.text import plain_log
 from monitor.web.facts.run_lines import RunLine, run_lines
@@ -30,6 +30,9 @@ class RunFacts:
     """Against the release before it, made while an incident goes on."""
     against_first: Judgement | None
     """Against the epoch's first good run, made where the series has crept away from it."""
+    measured_on: int | None
+    """Blocks that it had once it was measured on after its verdict, as what later releases are compared with;
+    null where it was not."""
     history: list[Step]
     """Its transitions, oldest first; an arm that was left out is noted where it was."""
     left_out: dict[str, str]
@@ -56,6 +59,7 @@ def run_facts(station: Station, run_id: int) -> RunFacts:
             judgement=judgements.get(db, run_id),
             against_predecessor=judgements.get(db, run_id, Basis.PREDECESSOR),
             against_first=judgements.get(db, run_id, Basis.FIRST),
+            measured_on=sessions.measured_on(db, run_id),
             history=runs.history(db, run_id),
             left_out={arm.value: why for arm, why in arms.left_out(db, run_id).items()},
             incidents=[one.id for one in incidents.of_run(db, run_id)],
