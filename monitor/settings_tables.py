@@ -86,7 +86,9 @@ class HostSettings(Table):
         None, description="Most GPU minutes used in 24 hours. Default: no limit."
     )
     price_per_kwh: Price | None = Field(
-        None, description="What a kilowatt-hour costs: reports then say what a million tokens cost."
+        None,
+        description="What a kilowatt-hour costs: reports, messages, `run` and the API then say what a "
+        "million tokens cost.",
     )
     price_per_gpu_hour: Price | None = Field(
         None,

@@ -13,6 +13,7 @@ from monitor.judge.drift import Creep
 from monitor.store.queries.run_rows import Run
 from monitor.views import numbers, words
 from monitor.views.advice import Advised
+from monitor.views.cost import Costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Change:
     """Of slow drift: the series of the metric that was lost most, from the epoch's first good run on."""
     bisection: Bisection | None = None
     """The search for where the loss began, once it has found something."""
+    costs: Costs | None = None
+    """What a million tokens cost with this release, where the owner gave a price."""
 
 
 _ORDER = (

@@ -19,6 +19,7 @@ from monitor.domain import (
 )
 from monitor.judge.metrics import OVERALL
 from monitor.views import numbers, words
+from monitor.views.cost import Costs, money
 from monitor.views.text import safe, shortened
 
 MOST_ROWS = 5
@@ -32,7 +33,7 @@ _NOTABLE_SHARE = 0.05
 _NEXT_TO_NOTHING = 0.02
 
 
-def finding(judgement: Judgement | None) -> dict[str, Any]:
+def finding(judgement: Judgement | None, costs: Costs | None = None) -> dict[str, Any]:
     """Return what a judgement found; every field is there, empty where nothing is known.
 
     Of a measurement that cannot be trusted no figure is told.
@@ -50,7 +51,7 @@ def finding(judgement: Judgement | None) -> dict[str, Any]:
         "speedup": _speedup(before, after),
         "acceptance_rate": _pair(before, after, "acceptance_rate"),
         "attribution": _attribution(told.attribution) if told else None,
-        "facts": _facts(told, before, after) if told else [],
+        "facts": [*(_facts(told, before, after) if told else []), *_cost(costs)],
         "rows": [_row(effect) for effect in rows[:MOST_ROWS]],
         "rows_total": len(rows),
         "advice": _advice(judgement),
@@ -252,6 +253,14 @@ def _speed(judgement: Judgement) -> list[dict[str, Any]]:
         text += _explains(judgement, factor, moved=moved)
         found.append({"about": "speed", "moved": moved, "share": figure(share), "text": text})
     return found
+
+
+def _cost(costs: Costs | None) -> list[dict[str, Any]]:
+    """Return what a million tokens cost. No verdict rests on it, so it never counts as moved."""
+    if costs is None:
+        return []
+    told = ", ".join(f"{money(row, costs.currency)} {words.ARMS[row.arm]}" for row in costs.arms)
+    return [{"about": "cost", "moved": False, "share": None, "text": line(f"A million tokens cost {told}.")}]
 
 
 def _lost(judgement: Judgement, metrics: tuple[Metric, ...]) -> bool:

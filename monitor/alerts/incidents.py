@@ -37,6 +37,7 @@ from monitor.domain import (
 from monitor.judge.recovery import has_recovered
 from monitor.steps import drift
 from monitor.steps.advise import advise
+from monitor.steps.costs import costs_of, prices_of
 from monitor.steps.states import MONITOR
 from monitor.steps.station import Station
 from monitor.store.queries import bisections, incidents, judgements, outbox, queue, runs
@@ -97,7 +98,8 @@ def _announce_release(station: Station, ended: Sequence[Run]) -> list[Message]:
                 continue  # another process was quicker
             judgement = judgements.get(db, run.id)
             changes += _transitions(station, db, run, judgement)
-            data = render.run_data(run, judgement, host=station.host, public_url=_url(station))
+            costs = costs_of(db, run, judgement, prices_of(station.settings.host))
+            data = render.run_data(run, judgement, host=station.host, public_url=_url(station), costs=costs)
             written += _write(station, db, MessageType.RUN_FINISHED, data)
             queue.set_announced(db, run.id, now=now)
         if told := [change for change in changes if _is_news(change)]:
@@ -380,6 +382,9 @@ def _change(  # noqa: PLR0917  # where, then what changed and by which run
         advice=said(advice) if advice is not None else None,
         creep=creep,
         bisection=bisections.of_incident(db, incident.id),
+        costs=None
+        if incident.direction is Direction.DRIFT
+        else costs_of(db, run, judgement, prices_of(station.settings.host)),
     )
 
 

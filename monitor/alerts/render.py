@@ -18,6 +18,7 @@ from monitor.releases.commits import commits_between
 from monitor.store.queries.quarantines import Quarantine
 from monitor.store.queries.run_rows import Run
 from monitor.views import words
+from monitor.views.cost import Costs
 
 __all__ = ["Change", "incident_data", "quarantine_data", "release_data", "run_data", "stale_data"]
 
@@ -55,7 +56,14 @@ def incident_data(changes: Sequence[Change], *, host: Host, public_url: str | No
     }
 
 
-def run_data(run: Run, judgement: Judgement | None, *, host: Host, public_url: str | None) -> dict[str, Any]:
+def run_data(
+    run: Run,
+    judgement: Judgement | None,
+    *,
+    host: Host,
+    public_url: str | None,
+    costs: Costs | None = None,
+) -> dict[str, Any]:
     """Return the message that a run has come to its end."""
     pages, reference = _Pages(public_url), judgement.reference if judgement else None
     label = words.VERDICTS[judgement.verdict].label if judgement else words.capitalised(run.state.value)
@@ -75,7 +83,7 @@ def run_data(run: Run, judgement: Judgement | None, *, host: Host, public_url: s
             "reason": line(run.reason),
             "reference_version": line(reference.version, NAME) if reference else None,
             "finished_at": run.finished_at.isoformat() if run.finished_at else None,
-            **finding(judgement),
+            **finding(judgement, costs),
         },
         "url": pages.to(f"runs/{run.id}"),
         "command": _report_command(run),
@@ -158,7 +166,7 @@ def _incident(change: Change, host: Host, pages: _Pages) -> dict[str, Any]:
     first_bad = run.version if own else change.first_bad_version
     if change.bisection is not None and change.bisection.state is BisectionState.FOUND:
         first_bad = change.bisection.first_bad.version
-    found = finding(change.judgement)
+    found = finding(change.judgement, change.costs)
     return {
         "id": incident.id,
         "action": step.action.value,

@@ -13,6 +13,7 @@ from monitor.domain import Verdict
 
 if TYPE_CHECKING:
     from monitor.domain import ArmSummary, Attribution, Header, Judgement
+    from monitor.views.cost import Costs
 
 SCHEMA = "mtp-monitor/judgement/1"
 
@@ -65,7 +66,13 @@ def judge(
     raise typer.Exit(CODES.get(judgement.verdict, output.Code.FINE))
 
 
-def show(judgement: Judgement, *, planted: bool = False, measured_on: int | None = None) -> None:
+def show(
+    judgement: Judgement,
+    *,
+    planted: bool = False,
+    measured_on: int | None = None,
+    costs: Costs | None = None,
+) -> None:
     """Print a judgement for people."""
     from monitor.views.terminal import judgement_view  # noqa: PLC0415
 
@@ -77,6 +84,7 @@ def show(judgement: Judgement, *, planted: bool = False, measured_on: int | None
             candidate=f"{after.project} {after.version}",
             planted=planted,
             measured_on=measured_on,
+            costs=costs,
         )
     )
 

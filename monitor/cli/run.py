@@ -10,6 +10,7 @@ from monitor.cli import output
 
 if TYPE_CHECKING:
     from monitor.pipeline import RunOutcome
+    from monitor.views.cost import Costs
 
 SCHEMA = "mtp-monitor/run/1"
 
@@ -54,6 +55,7 @@ def run(
     from monitor.cli.follow import measured  # noqa: PLC0415
     from monitor.cli.progress import watching  # noqa: PLC0415
     from monitor.domain import Tier  # noqa: PLC0415
+    from monitor.steps.costs import costs_of, prices_of  # noqa: PLC0415
 
     request = pipeline.RunRequest(
         check=check,
@@ -69,10 +71,12 @@ def run(
         if project not in known and station.settings.source(project) is not None:
             pipeline.discover(station, project)
         outcome = measured(station, request)
+        with station.store.read() as db:
+            costs = costs_of(db, outcome.run, outcome.judgement, prices_of(station.settings.host))
     if as_json:
-        output.emit(SCHEMA, document(outcome))
+        output.emit(SCHEMA, document(outcome, costs))
     else:
-        _show(outcome)
+        _show(outcome, costs)
     raise typer.Exit(code_of(outcome))
 
 
@@ -86,8 +90,10 @@ def code_of(outcome: RunOutcome) -> output.Code:
     return CODES.get(outcome.judgement.verdict, output.Code.FINE)
 
 
-def document(outcome: RunOutcome) -> dict[str, Any]:
+def document(outcome: RunOutcome, costs: Costs | None = None) -> dict[str, Any]:
     """Return what `--json` says of an ended run, without its schema."""
+    from dataclasses import asdict  # noqa: PLC0415
+
     from monitor.cli import judge  # noqa: PLC0415
 
     ended = outcome.run
@@ -105,13 +111,14 @@ def document(outcome: RunOutcome) -> dict[str, Any]:
         "reused": outcome.reused,
         "reference_run": ended.reference_run_id,
         "measured_on": outcome.measured_on,
+        "cost_of_a_million_tokens": None if costs is None else asdict(costs),
         "judgement": None
         if outcome.judgement is None
         else {"schema": judge.SCHEMA, **judge.document(outcome.judgement)},
     }
 
 
-def _show(outcome: RunOutcome) -> None:
+def _show(outcome: RunOutcome, costs: Costs | None) -> None:
     from monitor.cli import judge  # noqa: PLC0415
     from monitor.planted.names import is_planted  # noqa: PLC0415
 
@@ -120,7 +127,7 @@ def _show(outcome: RunOutcome) -> None:
         output.tell(f"{ended.project} {ended.version} {ended.state}: {ended.reason}", style="bold red")
     else:
         planted = is_planted(ended.version)
-        judge.show(outcome.judgement, planted=planted, measured_on=outcome.measured_on)
+        judge.show(outcome.judgement, planted=planted, measured_on=outcome.measured_on, costs=costs)
     if outcome.reused:
         output.tell(f"This is the stored result of run {ended.id}; --again measures anew.")
     output.tell(f"Run {ended.id} is {ended.state}. A report: mtp-monitor report {ended.id} -o report.html")

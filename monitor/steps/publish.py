@@ -11,6 +11,7 @@ from monitor.checks import loader
 from monitor.domain import Arm, Artifact, Role, RunState, SampleSet
 from monitor.errors import UnknownNameError
 from monitor.planted.names import is_planted
+from monitor.steps.costs import prices_of
 from monitor.steps.discover import listing
 from monitor.steps.measure import Slot, log_of
 from monitor.steps.station import Station
@@ -28,7 +29,6 @@ from monitor.store.queries import (
 from monitor.store.queries.releases import ReleaseRow
 from monitor.store.queries.runs import Run
 from monitor.views import report
-from monitor.views.cost import Prices
 from monitor.views.models import ReleaseLine, ReportView, RunView
 
 _LOG_TAIL_BYTES = 4096
@@ -86,9 +86,6 @@ def run_view(station: Station, run_id: int) -> RunView:
                 f"There is no run {run_id}.", advice="`mtp-monitor report -o FILE` shows the newest one"
             )
         reference = runs.get(db, run.reference_run_id) if run.reference_run_id else None
-        stored = sessions.load(db, run.id, Subject.REFERENCE, Role.SCREEN)  # measured in turns
-        if stored is None and reference is not None:
-            stored = sessions.load(db, reference.id, Subject.CANDIDATE, *sessions.AS_REFERENCE)
         files: list[Artifact | None] = [
             artifacts.with_content(db, one.artifact_sha256) if one else None for one in (run, reference)
         ]
@@ -100,7 +97,6 @@ def run_view(station: Station, run_id: int) -> RunView:
         check = checks.get(db, run.check_digest) or loader.pick(run.check_id, station.checks)
         host = hosts.get(db, run.host) or station.host
         confirm = sessions.load(db, run.id, Subject.REFERENCE, Role.CONFIRM)
-        owner = station.settings.host
         return RunView(
             run_id=run.id,
             title=check.title,
@@ -117,7 +113,7 @@ def run_view(station: Station, run_id: int) -> RunView:
             state=run.state,
             reason=run.reason,
             judgement=judgements.get(db, run.id),
-            reference_samples=stored,
+            reference_samples=sessions.compared_with(db, run.id, run.reference_run_id),
             candidate_samples=sessions.load(db, run.id, Subject.CANDIDATE, Role.SCREEN),
             onward_samples=sessions.load(db, run.id, Subject.CANDIDATE, Role.ONWARD),
             measured_on=sessions.measured_on(db, run.id),
@@ -126,7 +122,7 @@ def run_view(station: Station, run_id: int) -> RunView:
             planted=is_planted(run.version),
             commands=_commands(run, reference, confirmed=confirm is not None),
             log_tail=_log_tail(station, run) if run.state is RunState.FAILED else "",
-            prices=Prices(owner.price_per_kwh, owner.price_per_gpu_hour, owner.currency),
+            prices=prices_of(station.settings.host),
             left_out=arms.left_out(db, run.id),
         )
 

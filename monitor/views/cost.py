@@ -34,6 +34,33 @@ class CostRow:
     candidate: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What a million tokens cost to decode, in the owner's currency. It decides nothing."""
+
+    currency: str
+    arms: tuple[CostRow, ...]
+
+
+def costs(
+    prices: Prices,
+    streams: int,
+    reference: tuple[ArmSummary | None, SampleSet | None],
+    candidate: tuple[ArmSummary | None, SampleSet | None],
+) -> Costs | None:
+    """Return what `cost_rows` says with its currency; None where it says nothing."""
+    rows = cost_rows(prices, streams, reference, candidate)
+    return Costs(prices.currency, rows) if rows else None
+
+
+def money(row: CostRow, currency: str) -> str:
+    """Return what an arm cost before and costs now: `0.91 → 0.98 EUR`."""
+    known = [f"{value:.2f}" for value in (row.reference, row.candidate) if value is not None]
+    if row.candidate is None:
+        return f"not measured (was {known[0]} {currency})"
+    return f"{' → '.join(known)} {currency}"
+
+
 def cost_rows(
     prices: Prices | None,
     streams: int,

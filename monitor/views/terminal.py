@@ -20,6 +20,7 @@ from monitor.domain import ArmSummary, Attribution, Effect, Judgement, Metric, V
 from monitor.judge.metrics import OVERALL
 from monitor.planted.names import is_planted
 from monitor.views import numbers, words
+from monitor.views.cost import Costs, money
 from monitor.views.models import ReleaseLine
 from monitor.views.text import safe
 
@@ -36,11 +37,13 @@ def judgement_view(
     candidate: str,
     planted: bool = False,
     measured_on: int | None = None,
+    costs: Costs | None = None,
 ) -> RenderableType:
     """Return a verdict for a terminal of 80 columns or more.
 
     `reference` and `candidate` name the two releases; `reference` is empty for a first measurement.
-    `measured_on` is the number of blocks that the candidate has by now, if it was measured on.
+    `measured_on` is the number of blocks that the candidate has by now, if it was measured on, and `costs`
+    what a million tokens cost here.
     """
     after = words.measured_on_in_words(measured_on)
     parts: list[RenderableType] = [_verdict(judgement, reference, candidate, after, planted=planted)]
@@ -56,6 +59,8 @@ def judgement_view(
             parts += [_heading("What moved"), _Effects(judgement.effects)]
         elif overall:
             parts += [_heading("Figures"), _figures(overall)]
+        if costs is not None:
+            parts += [_heading("What a million tokens cost (it decides nothing)"), _costs(costs)]
         parts += _workloads(judgement)
     tripped = [guard for guard in judgement.guards if guard.tripped]
     for title, mark, guards in (
@@ -251,6 +256,13 @@ def _figures(summary: ArmSummary) -> Table:
         ("First token with MTP", numbers.seconds(summary.ttft_mtp_s)),
     ):
         table.add_row(f"  {label}", value)
+    return table
+
+
+def _costs(costs: Costs) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for row in costs.arms:
+        table.add_row(f"  {words.capitalised(words.ARMS[row.arm])}", safe(money(row, costs.currency)))
     return table
 
 

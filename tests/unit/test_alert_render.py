@@ -22,8 +22,9 @@ from monitor.alerts.render import (
     stale_data,
 )
 from monitor.alerts.webhook import MAX_BODY_BYTES, body
-from monitor.domain import IncidentState, RunState, Signature
+from monitor.domain import Arm, IncidentState, RunState, Signature
 from monitor.domain.incidents import Action, MessageType
+from monitor.views.cost import CostRow, Costs
 from standins import messages
 from standins.messages import PUBLIC_URL, broken, by_person, message, opened, resolved
 
@@ -69,6 +70,7 @@ def _every_message() -> list[tuple[MessageType, dict[str, Any]]]:
         *((broken(step=messages.step(action)),) for action in Action if action not in _OF_PEOPLE),
         *((change,) for change in PEOPLE),
         (resolved(),),
+        (opened(costs=Costs("EUR", (CostRow(Arm.MTP, 0.5, 0.6),))),),
         (
             opened(
                 judgement=factories.speculation_off().judgement, predecessor=factories.unchanged().judgement

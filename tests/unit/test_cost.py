@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 import factories
 from monitor.domain import Arm, ArmSummary, SampleSet
-from monitor.views.cost import Prices, cost_rows
+from monitor.views.cost import CostRow, Costs, Prices, cost_rows, costs, money
 from monitor.views.report import render
+from monitor.views.terminal import judgement_view
 
 HOUR = Prices(per_kwh=None, per_gpu_hour=3.6, currency="EUR")
 ENERGY = Prices(per_kwh=0.36, per_gpu_hour=None, currency="EUR")
@@ -65,3 +68,24 @@ def test_the_report_shows_costs_where_there_is_a_price_and_only_there() -> None:
     assert "What a million tokens cost" in render(shown)
     assert "It decides nothing" in render(shown)
     assert "What a million tokens cost" not in render(factories.report(VIEW))
+
+
+def test_the_terminal_shows_costs_where_there_is_a_price_and_only_there() -> None:
+    told = Costs("EUR", (CostRow(Arm.BASELINE, 1.5, 1.25), CostRow(Arm.MTP, None, 0.75)))
+
+    def printed(shown: Costs | None) -> str:
+        assert VIEW.judgement is not None
+        console = Console(width=100, record=True, file=io.StringIO())
+        console.print(judgement_view(VIEW.judgement, reference="1", candidate="2", costs=shown))
+        return console.export_text()
+
+    text = printed(told)
+    assert "What a million tokens cost (it decides nothing)" in text
+    assert "Without MTP  1.50 → 1.25 EUR" in text
+    assert "With MTP     0.75 EUR" in text
+    assert "million tokens" not in printed(None)
+
+
+def test_a_side_that_was_not_measured_is_said_so() -> None:
+    assert money(CostRow(Arm.MTP, 1.5, None), "EUR") == "not measured (was 1.50 EUR)"
+    assert costs(ENERGY, 1, (None, None), (summary(), VIEW.candidate_samples)) is None

@@ -23,7 +23,7 @@ _IDENTITY = ("check_digest", "project", "version", "artifact_sha256", "host")
 """What may not differ between two saves of a subject's sessions: other numbers would not be its own."""
 
 AS_REFERENCE = (Role.SCREEN, Role.ONWARD)
-"""The roles of what a later release is compared with: the sessions that were judged, and those measured after."""
+"""The roles of what a later release is compared with: the judged sessions, and those after the verdict."""
 
 
 def save(db: Database, run_id: int, subject: str, sample_set: SampleSet) -> None:
@@ -78,6 +78,14 @@ def count(db: Database, run_id: int) -> int:
     """Return how many sessions a run holds, of both subjects and roles."""
     rows = select(func.count(col(StoredSession.id))).join(StoredSampleSet)
     return db.exec(rows.where(StoredSampleSet.run_id == run_id)).one()
+
+
+def compared_with(db: Database, run_id: int, reference_run_id: int | None) -> SampleSet | None:
+    """Return what a run is compared with: sessions in turns with its own, else those of its reference."""
+    in_turns = load(db, run_id, Subject.REFERENCE, Role.SCREEN)
+    if in_turns is not None or reference_run_id is None:
+        return in_turns
+    return load(db, reference_run_id, Subject.CANDIDATE, *AS_REFERENCE)
 
 
 def measured_on(db: Database, run_id: int) -> int | None:

@@ -9,9 +9,11 @@ from typing import Literal
 
 from monitor.domain import Basis, Judgement
 from monitor.errors import UnknownNameError
+from monitor.steps.costs import costs_of, prices_of
 from monitor.steps.station import Station
 from monitor.store.queries import arms, incidents, judgements, runs, sessions
 from monitor.store.queries.runs import Step
+from monitor.views.cost import Costs
 from monitor.views.text import plain_log
 from monitor.web.facts.run_lines import RunLine, run_lines
 
@@ -33,6 +35,8 @@ class RunFacts:
     measured_on: int | None
     """Blocks that it had once it was measured on after its verdict, as what later releases are compared with;
     null where it was not."""
+    cost_of_a_million_tokens: Costs | None
+    """At the owner's prices; null without one, or where it cannot be told."""
     history: list[Step]
     """Its transitions, oldest first; an arm that was left out is noted where it was."""
     left_out: dict[str, str]
@@ -54,12 +58,14 @@ def run_facts(station: Station, run_id: int) -> RunFacts:
             raise UnknownNameError(
                 f"There is no run {run_id}.", advice="the list of runs shows which there are"
             )
+        judgement = judgements.get(db, run_id)
         return RunFacts(
             run=run_lines(station, db, [run])[0],
-            judgement=judgements.get(db, run_id),
+            judgement=judgement,
             against_predecessor=judgements.get(db, run_id, Basis.PREDECESSOR),
             against_first=judgements.get(db, run_id, Basis.FIRST),
             measured_on=sessions.measured_on(db, run_id),
+            cost_of_a_million_tokens=costs_of(db, run, judgement, prices_of(station.settings.host)),
             history=runs.history(db, run_id),
             left_out={arm.value: why for arm, why in arms.left_out(db, run_id).items()},
             incidents=[one.id for one in incidents.of_run(db, run_id)],
