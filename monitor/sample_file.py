@@ -2,133 +2,42 @@
 
 One object a line: first a `header`, then `session` and `sample` lines in any order. An unknown field is
 null, an absent key is the same as null, keys that are not known here are ignored. `docs/samples.md`
-explains every field; `docs/samples.schema.json` is generated from the models below. `export` writes the
-format, `judge` reads it, and the spool keeps a running measurement in it.
+explains every field; `docs/samples.schema.json` is generated from the models of `monitor/sample_lines.py`.
+`export` writes the format, `judge` reads it, and the spool keeps a running measurement in it.
 """
 
 from __future__ import annotations
 
 import errno
 import json
-import math
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    TypeAdapter,
-    ValidationError,
+from pydantic import ValidationError
+
+from monitor.domain import Header, Margin, Role, Sample, SampleSet, Session
+from monitor.errors import DiskFullError, SampleFileError
+from monitor.sample_lines import (
+    LINE,
+    SCHEMA,
+    HeaderLine,
+    LineModel,
+    MarginPart,
+    SampleLine,
+    SessionLine,
+    json_schema,
 )
 
-from monitor.domain import Arm, Header, Role, Sample, SampleSet, Session
-from monitor.errors import DiskFullError, SampleFileError
-
-SCHEMA = "mtp-monitor/samples/1"
 MAX_LINE_BYTES = 16 * 2**20
 """A sample of 100,000 tokens takes about 1 MB; a longer line is no sample."""
 
 _SHOWN_INPUT = 60  # characters of a wrong value shown in the message
-
-
-def _finite(value: JsonValue) -> JsonValue:
-    """Refuse NaN and infinities anywhere inside free-form facts: JSON has no word for them."""
-    pending: list[JsonValue] = [value]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, dict):
-            pending.extend(item.values())
-        elif isinstance(item, list):
-            pending.extend(item)
-        elif isinstance(item, float) and not math.isfinite(item):
-            raise ValueError("every number should be finite")
-    return value
-
-
-Count = Annotated[int, Field(ge=0, le=2**53)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Name = Annotated[str, Field(min_length=1)]
-Facts = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
-
-
-class _Line(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
-
-
-class HeaderLine(_Line):
-    """What every sample of the file has in common. Exactly one, on the first line."""
-
-    kind: Literal["header"]
-    schema_: Annotated[Literal["mtp-monitor/samples/1"], Field(alias="schema")]
-    check: Name
-    check_digest: Name
-    project: Name
-    version: Name
-    artifact_sha256: Name | None = None
-    host: Name | None = None
-    hardware_class: Name | None = None
-    draft_length: Count | None = None
-    concurrency: Annotated[Count, Field(ge=1)] | None = None
-    sampling: Facts | None = None
-    judging: Facts | None = None
-    calibration: Facts | None = None
-    model_sha256: Name | None = None
-    roofline_tokens_per_s: Amount | None = None
-
-
-class SessionLine(_Line):
-    """One start of one engine server for one arm. Numbers are unique in a file."""
-
-    kind: Literal["session"]
-    session: Count
-    arm: Arm
-    block: Count | None = None
-    order: Count | None = None
-    role: Role | None = None
-    started_at: AwareDatetime | None = None
-    startup_s: Amount | None = None
-    gpu_memory_bytes: Count | None = None
-    energy_j: Amount | None = None
-    effective: Facts | None = None
-    gpu: Facts | None = None
-
-
-class SampleLine(_Line):
-    """One prompt answered in one session."""
-
-    kind: Literal["sample"]
-    session: Count
-    arm: Arm
-    workload: Name
-    prompt: Name
-    repeat: Count | None = None
-    n: Count
-    n_first: Count | None = None
-    ttft_s: Amount | None = None
-    decode_s: Amount | None = None
-    prompt_tokens: Count | None = None
-    drafted: Count | None = None
-    accepted: Count | None = None
-    steps: Count | None = None
-    accepted_per_position: tuple[Count, ...] | None = None
-    stop: Literal["length", "stop"] | None = None
-    server_decode_tps: Amount | None = None
-    token_ids: tuple[Count, ...] | None = None
-    tokens_sha256: Name | None = None
-
-
-Line = Annotated[HeaderLine | SessionLine | SampleLine, Field(discriminator="kind")]
-_LINE: TypeAdapter[HeaderLine | SessionLine | SampleLine] = TypeAdapter(Line)
-_KINDS: dict[type, tuple[str, type[_Line]]] = {
+_KINDS: dict[type, tuple[str, type[LineModel]]] = {
     Header: ("header", HeaderLine),
     Session: ("session", SessionLine),
     Sample: ("sample", SampleLine),
@@ -231,7 +140,7 @@ def _text_lines(file: Any, name: str) -> Iterator[str]:
 
 def _line(text: str, name: str, number: int) -> HeaderLine | SessionLine | SampleLine:
     try:
-        return _LINE.validate_json(text)
+        return LINE.validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         if first["type"] == "json_invalid":
@@ -266,11 +175,16 @@ def _session(line: SessionLine, *, order: int) -> Session:
         "order": order if line.order is None else line.order,
         "role": line.role or Role.SCREEN,
         "started_at": line.started_at and line.started_at.astimezone(UTC),
+        "margins": None if line.margins is None else tuple(map(_margin, line.margins)),
     }
     return Session(**_values(line) | known)
 
 
-def _values(line: _Line) -> dict[str, Any]:
+def _margin(part: MarginPart) -> Margin:
+    return Margin(**part.model_dump())
+
+
+def _values(line: LineModel) -> dict[str, Any]:
     # `schema` is the only alias, and it is no field of the domain's Header.
     return {name: getattr(line, name) for name in type(line).model_fields if name not in {"kind", "schema_"}}
 
@@ -359,6 +273,8 @@ def _plain(value: Any) -> Any:
         return value.isoformat() if value.tzinfo is None else _utc(value)
     if isinstance(value, dict):
         return {key: _plain(value[key]) for key in sorted(value)}
+    if isinstance(value, Margin):
+        return asdict(value)
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     return value
@@ -366,32 +282,6 @@ def _plain(value: Any) -> Any:
 
 def _utc(value: datetime) -> str:
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-# ---------------------------------------------------------------------------------------------
-# The schema
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON schema of one line, as kept in `docs/samples.schema.json`."""
-    schema = _LINE.json_schema(by_alias=True)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": SCHEMA,
-        "title": "One line of a sample file",
-        "description": "docs/samples.md explains the fields.",
-        **schema,
-    }
-
-
-def line_kinds() -> dict[str, tuple[str, ...]]:
-    """Return kind of line → its field names in the order they are written."""
-    return {
-        get_args(model.model_fields["kind"].annotation)[0]: tuple(
-            field.alias or name for name, field in model.model_fields.items()
-        )
-        for model in (HeaderLine, SessionLine, SampleLine)
-    }
 
 
 if __name__ == "__main__":  # python -m monitor.sample_file > docs/samples.schema.json

@@ -31,6 +31,8 @@ _ACCEPTANCE = (Metric.ACCEPTANCE_LENGTH, Metric.ACCEPTANCE_RATE)
 _NOTABLE_SHARE = 0.05
 """A factor below it is not worth a sentence unless it moved."""
 _NEXT_TO_NOTHING = 0.02
+_TOKENS = 2
+"""The tier of losslessness at which tokens alone are compared; above it the note says what was found."""
 
 
 def finding(judgement: Judgement | None, costs: Costs | None = None) -> dict[str, Any]:
@@ -298,6 +300,8 @@ def _explains(judgement: Judgement, factor: Share | None, *, moved: bool) -> str
 
 def _output(judgement: Judgement) -> str:
     lossless = judgement.lossless
+    if lossless.tier > _TOKENS and lossless.note:
+        return f"The output changed: {lossless.note}."
     if lossless.mtp_pairs:
         differ = lossless.mtp_pairs - lossless.mtp_matches
         return f"The output changed: {differ} of {lossless.mtp_pairs} answers differ with MTP."

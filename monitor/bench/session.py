@@ -17,12 +17,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from monitor.bench import load, probe
+from monitor.bench import load, margins, probe
 from monitor.bench.client import record
 from monitor.bench.counters import Counts, read_counts, renamed
+from monitor.bench.margins import Inquiry
 from monitor.bench.server import Server, cannot_prepare, free_port
 from monitor.bench.tape import Answer, decode
-from monitor.domain import Arm, Check, Environment, Prompt, Role, Sample, Session
+from monitor.checks.scoring import is_right
+from monitor.domain import Arm, Check, Environment, Margin, Prompt, Role, Sample, Session
 from monitor.engines.answers import check_status, refuse
 from monitor.engines.base import Completion, Engine, Setup
 from monitor.errors import EngineCrashError, EngineError
@@ -54,6 +56,7 @@ def measure_session(
     on_sample: Callable[[Sample], None] | None = None,
     caches: Path | None = None,
     watch: NoWatch | None = None,
+    inquiry: Inquiry | None = None,
 ) -> tuple[Session, tuple[Sample, ...]]:
     """Start a server for `arm`, have it answer `prompts` `check.repeats` times, end it; return what was seen.
 
@@ -79,6 +82,7 @@ def measure_session(
         on_sample: told each sample as it comes, between two answers.
         caches: kept folder for what compilers leave for this environment's next start; None: nothing is kept.
         watch: over the GPU that is measured on.
+        inquiry: what a baseline server is to be asked for once everything is measured.
 
     Raises:
         ConfigurationError: when the check holds settings the engine does not know.
@@ -98,7 +102,7 @@ def measure_session(
         server = Server(engine, setup, log, watch.device)
         watch.attend(server.owns)
         try:
-            work = _Work(server, number, on_sample or (lambda _: None), watch)
+            work = _Work(server, number, on_sample or (lambda _: None), watch, inquiry)
             effective = asyncio.run(work.run(prompts))
         except EngineError as error:
             explained = server.explain(error)
@@ -119,6 +123,7 @@ def measure_session(
         energy_j=work.energy_j,
         effective=effective,
         gpu=work.gpu.facts,
+        margins=work.margins,
     )
     return session, tuple(work.samples)
 
@@ -133,12 +138,19 @@ class _Work:
     """The answers of one server."""
 
     def __init__(
-        self, server: Server, number: int, on_sample: Callable[[Sample], None], watch: NoWatch
+        self,
+        server: Server,
+        number: int,
+        on_sample: Callable[[Sample], None],
+        watch: NoWatch,
+        inquiry: Inquiry | None,
     ) -> None:
         self.samples: list[Sample] = []
+        self.margins: tuple[Margin, ...] | None = None
         self.gpu = Watched()
         self.energy_j: float | None = None
         self._watch = watch
+        self._inquiry = inquiry
         self._server = server
         self._dialect, self._setup, self._check = server.dialect, server.setup, server.setup.check
         self._number = number
@@ -193,7 +205,7 @@ class _Work:
         others = _others(load_before, load_after)
         if others is None:
             others = _others(self._started, load_after)
-        return {
+        facts = {
             **self._dialect.effective(documents),
             **self._server.engine.facts(self._setup),
             "engine": self._server.engine.name,
@@ -203,6 +215,14 @@ class _Work:
             **({} if others is None else {load.FACT: round(others, 3)}),
             **({} if memory_bytes is None else {load.MEMORY_FACT: memory_bytes}),
         }
+        return facts | await self._inquire(prompts)
+
+    async def _inquire(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
+        """Ask for margins, last of all: nothing that is measured comes after it."""
+        if self._inquiry is None:
+            return {}
+        self.margins, facts = await margins.ask(self._server, self._inquiry, prompts, self.samples)
+        return facts
 
     async def _ask(self, wave: Sequence[_Question]) -> list[tuple[Answer, Completion]]:
         """Ask several questions at once; decode only when all answers are on tape."""
@@ -262,6 +282,7 @@ class _Work:
             server_decode_tps=completion.server_decode_tps,
             token_ids=completion.token_ids,
             tokens_sha256=completion.tokens_sha256,
+            correct=is_right(completion.text, truth) if (truth := question.prompt.answer) else None,
         )
 
     async def _counts(self) -> Counts | None:

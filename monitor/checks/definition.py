@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from monitor.checks.scoring import number_in
 from monitor.domain import ATTACHED_ENGINES, SERVED
 
 SCHEMA = "mtp-monitor/check/1"
@@ -182,10 +183,12 @@ class PromptLine(_Table):
     source: Text
     licence: Text
     answer: str = ""
-    """What a right answer ends with; kept for scoring, never sent."""
+    """The number that a right answer ends with; kept for scoring, never sent."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        if self.answer and number_in(self.answer) is None:
+            raise PydanticCustomError("answer", "the answer of a scored prompt should be a number")
         if (self.text is None) == (not self.messages):
             raise PydanticCustomError("prompt", "give either text or messages")
         return self

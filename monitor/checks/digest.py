@@ -90,6 +90,8 @@ def _prompt(prompt: Prompt) -> dict[str, Any]:
         "text": prompt.text,
         "messages": prompt.messages,
         "tools": prompt.tools,
+        # It is never sent, but decides what counts as right.
+        **({"answer": prompt.answer} if prompt.answer else {}),
     }
 
 

@@ -178,6 +178,7 @@ def _prompt(text: str, place: str) -> Prompt:
         tools=tuple(line.tools),
         source=line.source,
         licence=line.licence,
+        answer=line.answer,
     )
 
 

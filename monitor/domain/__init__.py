@@ -40,7 +40,7 @@ from monitor.domain.incidents import (
     Message,
     MessageType,
 )
-from monitor.domain.measurements import Header, Role, Sample, SampleSet, Session
+from monitor.domain.measurements import Divergence, Header, Margin, Role, Sample, SampleSet, Session
 from monitor.domain.packaging import Packaging, is_compiled, packaging_of
 from monitor.domain.releases import (
     Artifact,
@@ -64,6 +64,9 @@ from monitor.domain.verdicts import (
     Look,
     Lossless,
     Metric,
+    Right,
+    Score,
+    ScoreChange,
     Share,
     Signature,
     Verdict,
@@ -97,6 +100,7 @@ __all__ = [
     "Delivery",
     "DeliveryState",
     "Direction",
+    "Divergence",
     "Effect",
     "Environment",
     "Epoch",
@@ -112,6 +116,7 @@ __all__ = [
     "Judgement",
     "Look",
     "Lossless",
+    "Margin",
     "MeasuredRelease",
     "Message",
     "MessageType",
@@ -123,10 +128,13 @@ __all__ = [
     "Release",
     "ReleaseState",
     "Requirements",
+    "Right",
     "Role",
     "RunState",
     "Sample",
     "SampleSet",
+    "Score",
+    "ScoreChange",
     "Session",
     "Share",
     "Signature",

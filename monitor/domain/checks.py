@@ -42,6 +42,8 @@ class Prompt:
     tools: tuple[dict[str, Any], ...] = ()
     source: str = ""
     licence: str = ""
+    answer: str = ""
+    """The number that a right answer ends with; empty for a prompt that is not scored. Never sent."""
 
 
 @dataclass(frozen=True, slots=True)

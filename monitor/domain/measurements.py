@@ -44,6 +44,42 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
+class Divergence:
+    """A place where an answer leaves the baseline's: what the baseline model can be asked for its margin."""
+
+    session: int
+    """The baseline session whose answer is followed up to here."""
+    workload: str
+    prompt: str
+    repeat: int
+    common: tuple[int, ...]
+    """Token ids of the common beginning."""
+    expected: int
+    """The token with which that session went on."""
+    found: int
+    """The token with which another went on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """By how much the baseline model prefers one of two tokens, forced along the common beginning."""
+
+    session: int
+    """The baseline session whose answer is followed, as in `Divergence`."""
+    workload: str
+    prompt: str
+    repeat: int
+    position: int
+    """How many tokens are common."""
+    expected: int
+    found: int
+    nats: float
+    """Log probability of the expected token − log probability of the found one."""
+    at_least: bool = False
+    """One of the two was too unlikely to be told: the margin is `nats` or further from 0."""
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """One start of one engine server for one arm: the unit of replication."""
 
@@ -63,6 +99,8 @@ class Session:
     """What the server said it really runs (flags, backends, speculation), as flat facts."""
     gpu: dict[str, Any] | None = None
     """What the GPU did meanwhile: see `docs/samples.md`."""
+    margins: tuple[Margin, ...] | None = None
+    """What the baseline model thinks of places where texts parted; None where it was not asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +127,8 @@ class Sample:
     server_decode_tps: float | None = None
     token_ids: tuple[int, ...] | None = None
     tokens_sha256: str | None = None
+    correct: bool | None = None
+    """Whether the answer ends with what the prompt says is right; None where it says nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,8 +142,45 @@ class Guard:
 
 
 @dataclass(frozen=True, slots=True)
+class Right:
+    """How many answers of one arm to the scored prompts are right."""
+
+    share: float
+    """Mean over the prompts of the share of right answers to each."""
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreChange:
+    """How far the share of right answers moved, prompt by prompt: 0.01 is one point, less is worse."""
+
+    change: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What the answers to prompts with a known answer say, with intervals."""
+
+    prompts: int
+    """Scored prompts that every arm compared has answered; the unit of the intervals."""
+    baseline: Right
+    mtp: Right
+    between_arms: ScoreChange
+    """From the baseline to mtp, in one release."""
+    between_releases: ScoreChange | None = None
+    """Of mtp, from the reference to the candidate."""
+
+
+@dataclass(frozen=True, slots=True)
 class Lossless:
-    """How far the promise that speculation does not change the output was checked."""
+    """How far the promise that speculation does not change the output was checked.
+
+    `tier` is the highest that was reached: 1 the baseline against itself, 2 mtp against the baseline token by
+    token, 3 the baseline model's margins where they part, 4 the score. 0: nothing could be compared.
+    """
 
     tier: int
     exact_expected: bool
@@ -154,6 +191,13 @@ class Lossless:
     first_divergence: dict[str, Any] | None
     verdict: Verdict
     note: str = ""
+    divergences: int = 0
+    """Places where mtp left the baseline's text, each counted once however often it was seen."""
+    margins: int = 0
+    """Of these, how many the baseline model told its margin at."""
+    score: Score | None = None
+    by_score: bool = False
+    """The verdict rests on the score: texts alone would not have been called changed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,8 @@ class Completion:
     token_ids: tuple[int, ...] | None = None
     tokens_sha256: str | None = None
     """Where there are no ids for all tokens: of the text."""
+    text: str = ""
+    """What is said in answer, without reasoning and tool calls: to be scored, never stored."""
 
 
 @dataclass(frozen=True, slots=True)

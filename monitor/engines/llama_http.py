@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monitor.domain import Check, Prompt
+from monitor.domain import Check, Divergence, Prompt
 from monitor.engines.answers import (
     amount,
     check_completion,
@@ -26,6 +26,7 @@ from monitor.engines.answers import (
 )
 from monitor.engines.base import LENGTH, STOP, Completion, Event, Request, Served, SpeculationSeries
 from monitor.engines.check_settings import merge_sampling
+from monitor.engines.margins import TOP, Exchange, following, log_probability, tell
 
 SERIES = SpeculationSeries(
     drafts="llamacpp:spec_decode_num_drafts_total",
@@ -114,7 +115,50 @@ class LlamaHttp:
         )
 
 
-LLAMA = LlamaHttp()
+class LlamaServerHttp(LlamaHttp):
+    """The protocol of llama.cpp's own server, which tells margins as well."""
+
+    def margin(self, divergence: Divergence, prompt: Prompt, check: Check) -> Exchange:
+        """Ask for the most likely tokens behind the common beginning.
+
+        The prompt becomes tokens as in measuring: the server renders the chat template (from the request that
+        was measured) and makes tokens of it with the special ones.
+        """
+        text = prompt.text
+        if text is None:
+            rendered = yield Request("/apply-template", _at_once(self.request(prompt, check)))
+            text = _text(table(rendered, "answer"), "prompt")
+        made = yield Request("/tokenize", {"content": text, "add_special": True, "parse_special": True})
+        tokens = following(token_list(table(made, "answer").get("tokens")), divergence)
+        # The probabilities are those of the logits, whatever the sampling.
+        body = {"prompt": tokens, "n_predict": 1, "n_probs": TOP, "temperature": 0, "cache_prompt": False}
+        answered = yield Request("/completion", {**body, "stream": False})
+        places = table(answered, "answer").get("completion_probabilities")
+        if not isinstance(places, list) or len(places) != 1:
+            raise refuse("it tells no probabilities of its token")
+        return tell(divergence.expected, divergence.found, _likely(table(places[0], "probabilities")))
+
+
+LLAMA = LlamaServerHttp()
+
+
+def _at_once(request: Request) -> dict[str, Any]:
+    return {key: value for key, value in request.body.items() if key not in ("stream", "timings_per_token")}
+
+
+def _text(data: Mapping[str, Any], key: str) -> str:
+    value = data.get(key)
+    if not isinstance(value, str):
+        raise refuse(f"`{key}` should be a text")
+    return value
+
+
+def _likely(place: Mapping[str, Any]) -> dict[int, float]:
+    entries = place.get("top_logprobs")
+    if not isinstance(entries, list):
+        raise refuse("it tells no log probabilities")
+    told = [table(entry, "token") for entry in entries]
+    return {count(entry, "id"): log_probability(entry.get("logprob")) for entry in told}
 
 
 def _read_raw(events: Sequence[Event]) -> Completion:
@@ -130,6 +174,7 @@ def _read_raw(events: Sequence[Event]) -> Completion:
         raise refuse("the stream holds no token" if first is None else "the stream has no last event")
     n = count(table(last.data.get("timings"), "timings"), "predicted_n")
     whole = len(tokens) == n
+    texts = [str(event.data.get("content", "")) for event in events]
     stop_type = last.data.get("stop_type")
     if stop_type not in _STOP_TYPES:
         raise refuse(f"`stop_type` is {stop_type!a}")
@@ -143,7 +188,8 @@ def _read_raw(events: Sequence[Event]) -> Completion:
         stop=_STOP_TYPES[stop_type],
         prompt_tokens=count(last.data, "tokens_evaluated"),
         token_ids=tuple(tokens) if whole else None,
-        tokens_sha256=None if whole else text_sha256(str(event.data.get("content", "")) for event in events),
+        tokens_sha256=None if whole else text_sha256(texts),
+        text="".join(texts),
     )
 
 
@@ -151,6 +197,7 @@ def _read_chat(events: Sequence[Event]) -> Completion:
     first = last = None
     stop = ""
     texts: list[str] = []
+    said: list[str] = []
     for event in events:
         choices = event.data.get("choices")
         if not isinstance(choices, list):
@@ -161,6 +208,7 @@ def _read_chat(events: Sequence[Event]) -> Completion:
                 str(delta[key]) for key in ("reasoning_content", "content", "tool_calls") if delta.get(key)
             ]
             texts += carried
+            said.append(str(delta.get("content") or ""))
             if carried and first is None:
                 first = event
             if (reason := table(choice, "choice").get("finish_reason")) is not None:
@@ -178,6 +226,7 @@ def _read_chat(events: Sequence[Event]) -> Completion:
         prompt_tokens=count(timings, "prompt_n") + count(timings, "cache_n", default=0),
         token_ids=None,
         tokens_sha256=text_sha256(texts),
+        text="".join(said),
     )
 
 
@@ -190,6 +239,7 @@ def _completion(
     prompt_tokens: int,
     token_ids: tuple[int, ...] | None,
     tokens_sha256: str | None,
+    text: str,
 ) -> Completion:
     timings = table(last.data.get("timings"), "timings")
     n = count(timings, "predicted_n")
@@ -211,4 +261,5 @@ def _completion(
         server_decode_tps=(n - 1) * 1000 / predicted_ms if n > 1 else None,
         token_ids=token_ids,
         tokens_sha256=tokens_sha256,
+        text=text,
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monitor.domain import Check, Prompt
+from monitor.domain import Check, Divergence, Prompt
 from monitor.engines import vllm_versions
 from monitor.engines.answers import (
     amount,
@@ -26,9 +26,11 @@ from monitor.engines.answers import (
 )
 from monitor.engines.base import LENGTH, STOP, Completion, Event, Request, Served
 from monitor.engines.check_settings import merge_sampling
+from monitor.engines.margins import TOP, Exchange, following, log_probability, tell
 from monitor.errors import EngineCrashError
 
 _SEARCHED = 1000  # characters of an error
+_ID_MARK = "token_id:"
 _FINISH_REASONS = {"length": LENGTH, "stop": STOP, "tool_calls": STOP}
 
 
@@ -68,6 +70,28 @@ class VllmHttp:
             stream.take(event)
         return check_completion(stream.completion(), prompt, check)
 
+    def margin(self, divergence: Divergence, prompt: Prompt, check: Check) -> Exchange:
+        """Ask for the most likely tokens behind the common beginning.
+
+        The prompt's tokens are those that the server says it made of the request that was measured.
+        """
+        measured = self.request(prompt, check)
+        body = {key: value for key, value in measured.body.items() if key not in ("stream", "stream_options")}
+        answered = yield Request(measured.path, {**body, "max_tokens": 1})
+        tokens = following(_prompt_tokens(table(answered, "answer")), divergence)
+        told = yield Request(
+            "/v1/completions",
+            {
+                "model": self._model,
+                "prompt": tokens,
+                "max_tokens": 1,
+                "temperature": 0,
+                "logprobs": TOP,
+                "return_tokens_as_token_ids": True,
+            },
+        )
+        return tell(divergence.expected, divergence.found, _likely(table(told, "answer")))
+
     def effective(self, documents: Mapping[str, Any]) -> dict[str, Any]:
         """Return the version the server reports, and what it serves."""
         model = self._model_card(documents)
@@ -104,6 +128,13 @@ def _tell_crash(events: Sequence[Event]) -> None:
             )
 
 
+def _said(choice: dict[str, Any]) -> str:
+    """Return the part of the answer in a chunk: a completion has it as `text`, a chat in its `delta`."""
+    if "delta" in choice:
+        return str(table(choice["delta"] or {}, "delta").get("content") or "")
+    return str(choice.get("text") or "")
+
+
 class _Stream:
     """One streamed answer, chunk by chunk."""
 
@@ -113,6 +144,7 @@ class _Stream:
         self._n_first = 0
         self._stop = ""
         self._tokens: list[int] = []
+        self._said: list[str] = []
         self._usage: dict[str, Any] | None = None
         self._metrics: dict[str, Any] = {}
 
@@ -131,6 +163,7 @@ class _Stream:
             if carried and self._first is None:
                 self._first, self._n_first = event, len(carried)
             self._tokens += carried
+            self._said.append(_said(choice))
             if (reason := choice.get("finish_reason")) is not None:
                 if reason not in _FINISH_REASONS:
                     raise refuse(f"`finish_reason` is {reason!a}")
@@ -159,6 +192,7 @@ class _Stream:
             prompt_tokens=count(self._usage, "prompt_tokens"),
             cached_tokens=count({"cached_tokens": cached}, "cached_tokens") if cached is not None else None,
             token_ids=tuple(self._tokens),
+            text="".join(self._said),
             server_decode_tps=self._server_rate(n),
             drafted=drafted,
             accepted=accepted,
@@ -179,3 +213,32 @@ class _Stream:
             return None, None
         told = table(self._metrics["speculative_decoding"], "speculative_decoding")
         return count(told, "num_draft_tokens"), count(told, "num_accepted_draft_tokens")
+
+
+def _first_choice(answer: Mapping[str, Any]) -> dict[str, Any]:
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise refuse("it has no `choices`")
+    return table(choices[0], "choice")
+
+
+def _prompt_tokens(answer: Mapping[str, Any]) -> list[int]:
+    """Return the prompt's token ids: a chat has them beside its choices, a completion inside."""
+    own = answer.get("prompt_token_ids")
+    return token_list(own if own is not None else _first_choice(answer).get("prompt_token_ids"))
+
+
+def _likely(answer: Mapping[str, Any]) -> dict[int, float]:
+    places = table(_first_choice(answer).get("logprobs"), "logprobs").get("top_logprobs")
+    if not isinstance(places, list) or len(places) != 1:
+        raise refuse("it tells no log probabilities of its token")
+    return {
+        _token_id(name): log_probability(value) for name, value in table(places[0], "top_logprobs").items()
+    }
+
+
+def _token_id(name: str) -> int:
+    number = name.removeprefix(_ID_MARK)
+    if not name.startswith(_ID_MARK) or not number.isdecimal():
+        raise refuse(f"a token is called {name!a:.40} and not by its id")
+    return int(number)

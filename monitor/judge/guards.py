@@ -374,6 +374,7 @@ _MEASURED_FACTS = (
     "counter.",
     "load.",
     "memory.",
+    "margins.",
     "build",
     "version",
     "model_path",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from monitor.domain import Channel, Effect, Judgement, Metric, Signature, Verdict
+from monitor.domain import Channel, Effect, Judgement, Lossless, Metric, Signature, Verdict
 from monitor.judge.counts import COUNTED
 from monitor.judge.metrics import OVERALL
 from monitor.judge.policy import JudgingPolicy
@@ -33,6 +33,8 @@ class Loss:
     """The output is another one."""
     sizes: tuple[tuple[Metric, float], ...]
     """(metric, size of its loss as a log) of the timed rows."""
+    scored_prompts: int = 0
+    """Of a loss of score: how many prompts showed it."""
 
 
 def loss_of(judgement: Judgement) -> Loss | None:
@@ -46,13 +48,14 @@ def loss_of(judgement: Judgement) -> Loss | None:
     if judgement.verdict is not Verdict.REGRESSED and not counted:
         return None
     is_off = judgement.signature is Signature.SPECULATION_OFF
-    is_text = judgement.lossless.verdict is Verdict.REGRESSED
+    is_text, score = judgement.lossless.verdict is Verdict.REGRESSED, judgement.lossless.score
     return Loss(
         rows=frozenset((row.metric, row.workload) for row in exact or lost),
         by_counts=bool(exact) or is_off or is_text,
         is_off=is_off,
         is_text=is_text,
         sizes=tuple((row.metric, abs(row.change_log)) for row in lost if _is_timed(row) and row.change_log),
+        scored_prompts=score.prompts if judgement.lossless.by_score and score is not None else 0,
     )
 
 
@@ -60,7 +63,7 @@ def has_loss(loss: Loss, now: Judgement) -> bool | None:
     """Say whether a release that was judged against the good end has the loss; None: not decided.
 
     1. Measurements that cannot be trusted decide nothing. Of a loss in counts only their times may be wrong.
-    2. Drafting, or the text, is seen at once.
+    2. Drafting is seen at once; so is the text where it is exact. Elsewhere it takes margins, or the score.
     3. One row of the loss that is worse is enough. All that were measured have to be good to say no; where
        workloads lost, one of them at least: what is left of all prompts may be those that never lost.
     4. A loss without a row of its own (a limit that the check expects) is decided by the verdict.
@@ -70,7 +73,7 @@ def has_loss(loss: Loss, now: Judgement) -> bool | None:
     if loss.is_off:
         return now.signature is Signature.SPECULATION_OFF
     if loss.is_text:
-        return now.lossless.verdict is Verdict.REGRESSED
+        return _text_is_lost(loss, now.lossless)
     if not loss.rows:
         return {Verdict.REGRESSED: True, Verdict.UNCHANGED: False, Verdict.IMPROVED: False}.get(now.verdict)
     found = [row for row in now.effects if (row.metric, row.workload) in loss.rows]
@@ -79,6 +82,18 @@ def has_loss(loss: Loss, now: Judgement) -> bool | None:
     of_workloads = any(workload != OVERALL for _, workload in loss.rows)
     telling = [row for row in found if row.workload != OVERALL] if of_workloads else found
     return False if telling and all(row.verdict in _GOOD for row in found) else None
+
+
+def _text_is_lost(loss: Loss, now: Lossless) -> bool | None:
+    if now.verdict is Verdict.REGRESSED:
+        return True
+    if now.exact_expected:
+        return False
+    if loss.scored_prompts:
+        return False if now.score is not None and now.score.prompts >= loss.scored_prompts else None
+    # The first baseline session of all is asked about nothing yet.
+    untold = now.divergences and not now.margins
+    return None if untold or now.verdict is not Verdict.UNCHANGED else False
 
 
 def step_policy(policy: JudgingPolicy, loss: Loss, *, blocks: int) -> JudgingPolicy:

@@ -1,23 +1,20 @@
-"""Whether speculation changed the output: measured by comparing token ids, never assumed.
+"""Whether speculation changed the output: measured by comparing answers, never assumed.
 
-Tier 1 is the noise floor, baseline against baseline; tier 2 compares mtp with baseline. Tier 3 asks the
-baseline model for its own margin at each divergence, where an engine tells it. (Tier 4, scored tasks, is not
-here.)
+Tier 1 is the noise floor, baseline against baseline; tier 2 compares mtp with baseline, token by token.
+Tier 3 has the baseline model's own margin where texts part (`margins.py`), tier 4 the score on prompts whose
+answer is known (`score.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from monitor.domain import Arm, Lossless, Sample, SampleSet, Verdict
+from monitor.judge import score
+from monitor.judge.margins import PromptRepeat, by_prompt, judged_by_margins
 from monitor.judge.metrics import tokens_identity
-
-NEAR_TIE_NATS = 0.3
-NEAR_TIE_QUANTILE = 0.999
+from monitor.judge.policy import JudgingPolicy
 
 
 @dataclass(frozen=True)
@@ -27,18 +24,17 @@ class _Agreement:
     first_divergence: dict[str, Any] | None
 
 
-def lossless(candidate: SampleSet, *, exact_expected: bool) -> Lossless:
-    """Compare the token ids of a release's arms, prompt by prompt."""
-    baseline = _by_prompt(candidate, Arm.BASELINE)
-    mtp = _by_prompt(candidate, Arm.MTP)
+def lossless(candidate: SampleSet, policy: JudgingPolicy, reference: SampleSet | None = None) -> Lossless:
+    """Compare the answers of a release's arms, prompt by prompt, and its score with the reference's."""
+    baseline, mtp = by_prompt(candidate.samples, Arm.BASELINE), by_prompt(candidate.samples, Arm.MTP)
     own = _agreement(
         {key: group[:1] for key, group in baseline.items()}, {key: g[1:] for key, g in baseline.items()}
     )
     arms = _agreement({key: group[:1] for key, group in baseline.items()}, mtp)
-    verdict, note = _verdict(own, arms, exact_expected=exact_expected)
-    return Lossless(
+    verdict, note = _verdict(own, arms, exact_expected=policy.lossless_exact)
+    found = Lossless(
         tier=2 if arms.pairs else 1 if own.pairs else 0,
-        exact_expected=exact_expected,
+        exact_expected=policy.lossless_exact,
         baseline_pairs=own.pairs,
         baseline_matches=own.matches,
         mtp_pairs=arms.pairs,
@@ -47,41 +43,22 @@ def lossless(candidate: SampleSet, *, exact_expected: bool) -> Lossless:
         verdict=verdict,
         note=note,
     )
+    if not policy.lossless_exact:
+        found = judged_by_margins(found, candidate, policy)
+    return _scored(found, candidate, policy, reference)
 
 
-def with_margins(found: Lossless, own: Sequence[float], arms: Sequence[float]) -> Lossless:
-    """Return the finding with tier 3: whether divergences are near-ties by the baseline model's own margins.
-
-    A margin is the difference, in nats, between the log probabilities that the baseline model, forced along
-    the common beginning, gives the two tokens at which texts part. One that is larger than the baseline's own
-    divergences ever need, or than 0.3 nat where those are smaller, is no rounding: it is a fault.
-
-    Args:
-        found: what token ids say.
-        own: margins where the baseline diverged from itself (may be empty).
-        arms: margins where mtp diverged from the baseline, one for each.
-
-    """
-    if found.verdict is Verdict.REGRESSED or not arms:
+def _scored(
+    found: Lossless, candidate: SampleSet, policy: JudgingPolicy, reference: SampleSet | None
+) -> Lossless:
+    scored = score.score(candidate, reference, policy)
+    if scored is None:
         return found
-    limit = max(NEAR_TIE_NATS, float(np.quantile(own, NEAR_TIE_QUANTILE)) if own else 0.0)
-    faults = [margin for margin in arms if abs(margin) > limit]
-    if faults:
-        worst = max(faults, key=abs)
-        return replace(
-            found,
-            tier=3,
-            verdict=Verdict.REGRESSED,
-            note=f"{len(faults)} of {len(arms)} divergences are no near-ties: the baseline model prefers its "
-            f"own token by up to {abs(worst):.2f} nat ({limit:.2f} allowed)",
-        )
-    return replace(
-        found,
-        tier=3,
-        verdict=Verdict.UNCHANGED,
-        note=f"all {len(arms)} divergences are near-ties: the baseline model's margin is at most "
-        f"{max(map(abs, arms)):.2f} nat ({limit:.2f} allowed)",
-    )
+    found = replace(found, tier=4, score=scored)
+    lost = score.loss(scored, policy)
+    if not lost or found.verdict is Verdict.REGRESSED:
+        return found
+    return replace(found, verdict=Verdict.REGRESSED, note=lost, by_score=True)
 
 
 def moved_between_releases(reference: SampleSet, candidate: SampleSet) -> dict[str, Any] | None:
@@ -89,7 +66,7 @@ def moved_between_releases(reference: SampleSet, candidate: SampleSet) -> dict[s
 
     Prompts that differ within one release already say nothing about the other.
     """
-    old, new = _by_prompt(reference, Arm.BASELINE), _by_prompt(candidate, Arm.BASELINE)
+    old, new = by_prompt(reference.samples, Arm.BASELINE), by_prompt(candidate.samples, Arm.BASELINE)
     steady = {
         key: group[:1]
         for key, group in old.items()
@@ -99,16 +76,8 @@ def moved_between_releases(reference: SampleSet, candidate: SampleSet) -> dict[s
     return _agreement(steady, {key: new[key][:1] for key in steady}).first_divergence
 
 
-def _by_prompt(sample_set: SampleSet, arm: Arm) -> dict[tuple[str, str, int], list[Sample]]:
-    grouped: dict[tuple[str, str, int], list[Sample]] = {}
-    for sample in sorted(sample_set.samples, key=lambda s: s.session):
-        if sample.arm is arm and tokens_identity(sample) is not None:
-            grouped.setdefault((sample.workload, sample.prompt, sample.repeat), []).append(sample)
-    return grouped
-
-
 def _agreement(
-    first: dict[tuple[str, str, int], list[Sample]], others: dict[tuple[str, str, int], list[Sample]]
+    first: dict[PromptRepeat, list[Sample]], others: dict[PromptRepeat, list[Sample]]
 ) -> _Agreement:
     pairs = matches = 0
     divergence = None

@@ -10,7 +10,7 @@ from typing import Any
 from monitor.domain import Metric
 from monitor.errors import ConfigurationError
 
-VERSION = "3"
+VERSION = "4"
 
 NOISE_FLOORS = ("policy", "measured")
 
@@ -70,6 +70,17 @@ class JudgingPolicy:
     dead_drafted: int = 200
     lossless_exact: bool = False
     """Greedy tokens are exactly equal between arms and releases here, and a difference is an error."""
+    near_tie_nats: float = 0.3
+    """Where texts part, a margin of the baseline model up to this is a near-tie; more is one where the
+    baseline parts from itself by more."""
+    margins_max: int = 16
+    """Places where texts part that the baseline model is asked about at the end of a session; 0: none."""
+    margins_time_s: float = 60.0
+    """Time that this may take, in seconds."""
+    score_limit: float = 0.02
+    """Share of right answers: a loss counts when its whole interval lies beyond this (0.02 is two points)."""
+    score_prompts_min: int = 10
+    """Scored prompts it takes to call a loss of score."""
     min_speedup: float | None = None
     min_acceptance: float | None = None
     """Published limits that alarm from the first run (`[expect]` of a check)."""

@@ -7,7 +7,7 @@ said of a release that could not be measured at all, so it never comes from samp
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from monitor.domain import (
     JUDGED_ARMS,
@@ -157,7 +157,7 @@ def _compare(
     rows = effects.effects(comparison, laid_out, look, _suspected(screened))
     if screened is not None:
         rows = decision.settled(rows, screened)
-    equality = lossless.lossless(candidate, exact_expected=policy.lossless_exact)
+    equality = lossless.lossless(candidate, policy, reference)
     if policy.lossless_exact and equality.verdict is not Verdict.REGRESSED:
         equality = _moved_text(reference, candidate, equality)
     speedup_noise = comparison.priors.get(Metric.SPEEDUP)
@@ -204,13 +204,8 @@ def _moved_text(reference: SampleSet, candidate: SampleSet, equality: Lossless) 
     moved = lossless.moved_between_releases(reference, candidate)
     if moved is None:
         return equality
-    return Lossless(
-        tier=equality.tier,
-        exact_expected=equality.exact_expected,
-        baseline_pairs=equality.baseline_pairs,
-        baseline_matches=equality.baseline_matches,
-        mtp_pairs=equality.mtp_pairs,
-        mtp_matches=equality.mtp_matches,
+    return replace(
+        equality,
         first_divergence=moved,
         verdict=Verdict.REGRESSED,
         note="the baseline gives other tokens than the reference release's, which is an error on this check",
@@ -226,7 +221,7 @@ def _first(candidate: SampleSet, policy: JudgingPolicy) -> Judgement:
     speedup_noise = noise.priors((candidate.header,), policy).get(Metric.SPEEDUP)
     (table,), prompts = totals.side_by_side((candidate,), (table,))
     figures = summary.summarise(table, prompts, policy.level_shown, speedup_noise)
-    equality = lossless.lossless(candidate, exact_expected=policy.lossless_exact)
+    equality = lossless.lossless(candidate, policy)
     limit = decision.missed_limit(table, figures, policy)
     if decision.is_invalid(tripped):
         verdict, signature, words = Verdict.INVALID, Signature.HARNESS_DRIFT, headline.untrusted(tripped)

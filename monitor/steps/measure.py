@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from monitor import host
+from monitor.bench.margins import Inquiry
 from monitor.bench.server import cannot_prepare
 from monitor.bench.session import measure_session
 from monitor.bench.spool import Spool
@@ -24,6 +25,7 @@ from monitor.domain import (
     JUDGED_ARMS,
     Arm,
     Check,
+    Divergence,
     Environment,
     Header,
     Role,
@@ -36,6 +38,7 @@ from monitor.domain import (
 from monitor.engines import engine_for
 from monitor.errors import EngineCrashError, EngineError, EngineStartError
 from monitor.gpu.identity import roofline
+from monitor.judge import margins
 from monitor.judge.policy import JudgingPolicy
 from monitor.steps import attached
 from monitor.steps.gpu import watching
@@ -298,6 +301,7 @@ def _measure_into(spool: Spool, bench: Bench, slot: Slot, build: Build) -> tuple
                     caches=bench.station.settings.caches_dir / build.environment.key,
                     on_sample=keep,
                     watch=watch,
+                    inquiry=_inquiry(bench, slot),
                 )
         except EngineError as error:
             # A server that its owner stopped or upgraded meanwhile says nothing about the release, nor does
@@ -314,6 +318,32 @@ def _measure_into(spool: Spool, bench: Bench, slot: Slot, build: Build) -> tuple
         raise
     writer.complete(session)
     return session, samples
+
+
+def _inquiry(bench: Bench, slot: Slot) -> Inquiry | None:
+    """Return what a baseline session is asked for at its end: margins where texts of the run have parted.
+
+    Nothing where a difference is an error anyway, or where chance chose the tokens. An old release is asked
+    for nothing either: it is the new one whose text is judged.
+    """
+    policy, check = bench.policy(), bench.check
+    is_old = slot.subject in (Subject.REFERENCE, Subject.FIRST)
+    exact = check.lossless_exact or policy.lossless_exact
+    if slot.arm is not Arm.BASELINE or is_old or exact or not _is_greedy(check):
+        return None
+    if policy.margins_max < 1:
+        return None
+
+    def divergences(samples: Sequence[Sample]) -> Sequence[Divergence]:
+        stored = bench.stored(slot.subject, slot.role)
+        earlier = (stored.samples, stored.sessions) if stored is not None else ((), ())
+        return margins.unasked((*earlier[0], *samples), earlier[1], int(policy.margins_max))
+
+    return Inquiry(divergences, policy.margins_time_s)
+
+
+def _is_greedy(check: Check) -> bool:
+    return check.sampling.get("temperature") == 0 or check.sampling.get("top_k") == 1
 
 
 def _confirm_unchanged(bench: Bench, build: Build) -> None:

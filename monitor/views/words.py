@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from monitor.domain import JUDGED_ARMS, Arm, Channel, Effect, Look, Metric, Signature, Verdict
+from monitor.domain import (
+    JUDGED_ARMS,
+    Arm,
+    Channel,
+    Effect,
+    Look,
+    Lossless,
+    Metric,
+    Right,
+    Score,
+    ScoreChange,
+    Signature,
+    Verdict,
+)
 from monitor.views import numbers
 
 
@@ -304,3 +317,47 @@ def _odds(level: float) -> str:
     """Return 1 − level as people say it: `1 in 100`."""
     rest = 1 - level
     return f"1 in {1 / rest:.0f}" if rest > 0 else "any chance"
+
+
+LOSSLESS_TIERS: dict[int, str] = {
+    0: "no answers could be compared",
+    1: "answers without MTP were compared with each other, and with nothing else",
+    2: "answers with MTP were compared with those without, token by token",
+    3: "answers were compared token by token; where they part, the model without MTP was asked how undecided "
+    "it was",
+    4: "answers to questions with a known answer were marked",
+}
+"""How far it was checked that the output is the same: the highest tier that was reached."""
+
+
+def tier_in_words(found: Lossless) -> str:
+    """Return how far it was checked that MTP leaves the output as it was, for people."""
+    said = LOSSLESS_TIERS[found.tier]
+    if found.tier == max(LOSSLESS_TIERS) and found.mtp_pairs:
+        said = f"{LOSSLESS_TIERS[3 if found.margins else 2]}; {said}"
+    if found.divergences > found.margins:
+        untold = found.divergences - found.margins
+        said += f". Of {untold} of {found.divergences} places where they part that is not known"
+    return f"Losslessness tier {found.tier} of {max(LOSSLESS_TIERS)}: {said}"
+
+
+def score_in_words(score: Score | None) -> str:
+    """Return how many scored prompts are answered right with and without MTP; "" where none is scored."""
+    if score is None:
+        return ""
+    said = (
+        f"Of {score.prompts} scored prompts {_right(score.mtp)} are answered right with MTP, "
+        f"{_right(score.baseline)} without: {_moved(score.between_arms)}"
+    )
+    if score.between_releases is not None:
+        said += f". With MTP, from the reference to the candidate: {_moved(score.between_releases)}"
+    return said
+
+
+def _right(right: Right) -> str:
+    return f"{numbers.percent(right.share)} ({numbers.percent(right.low)} to {numbers.percent(right.high)})"
+
+
+def _moved(moved: ScoreChange) -> str:
+    bounds = numbers.interval(100 * moved.low, 100 * moved.high)
+    return f"{numbers.points(100 * moved.change)} {bounds}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ import psutil
 import pytest
 
 from monitor import keeper
+from monitor.bench.margins import Inquiry
 from monitor.bench.session import measure_session
 from monitor.checks.loader import load_check
 from monitor.checks.models import fetch
-from monitor.domain import Arm, Check, Environment, Role, Sample, Session
+from monitor.domain import Arm, Check, Divergence, Environment, Role, Sample, Session
 from monitor.engines import engine_for
 from monitor.environments.collection import Environments
 from monitor.errors import EngineCrashError, EngineStartError
@@ -55,7 +56,7 @@ def model(check: Check, tmp_path: Path) -> Path:
 @pytest.fixture
 def measure(environment: Environment, check: Check, model: Path, tmp_path: Path) -> Iterator[Measure]:
     def run(arm: Arm = Arm.MTP, **changes: Any) -> tuple[Session, tuple[Sample, ...]]:
-        on_sample = changes.pop("on_sample", None)
+        on_sample, inquiry = changes.pop("on_sample", None), changes.pop("inquiry", None)
         return measure_session(
             check=replace(check, **changes),
             engine=engine_for("vllm"),
@@ -71,6 +72,7 @@ def measure(environment: Environment, check: Check, model: Path, tmp_path: Path)
             log=tmp_path / "engine.log",
             scratch=tmp_path / "scratch",
             on_sample=on_sample,
+            inquiry=inquiry,
         )
 
     yield run
@@ -117,6 +119,22 @@ def test_its_core_killed_while_measuring_is_a_crash_and_the_rest_of_the_tree_is_
         measure(on_sample=kill)
     assert caught.value.log_tail
     assert not [process for process in tree if process.is_running()]
+
+
+def test_the_baseline_tells_by_how_much_it_prefers_what_it_said(measure: Measure) -> None:
+    def places(samples: Sequence[Sample]) -> Sequence[Divergence]:
+        first = samples[0]
+        assert first.token_ids is not None
+        right = first.token_ids[5]
+        others = [token for token in range(3, 30) if token != right]
+        where = (0, first.workload, first.prompt, 0, first.token_ids[:5])
+        return [Divergence(*where, right, other) for other in others[:8]]
+
+    session, _ = measure(Arm.BASELINE, inquiry=Inquiry(places, 60.0))
+
+    assert session.margins is not None
+    assert len(session.margins) == 8, session.effective
+    assert all(margin.nats > 0 for margin in session.margins)
 
 
 def test_what_is_installed_is_compiled(

@@ -15,6 +15,7 @@ from store_values import NOW
 from monitor.domain import (
     Arm,
     Header,
+    Margin,
     Role,
     Sample,
     SampleSet,
@@ -48,6 +49,18 @@ DATES = (
     .map(lambda date: date.replace(fold=0))
 )
 TOKENS = st.lists(COUNTS, max_size=4).map(tuple)
+MARGINS = st.builds(
+    Margin,
+    session=COUNTS,
+    workload=NAMES,
+    prompt=NAMES,
+    repeat=COUNTS,
+    position=COUNTS,
+    expected=COUNTS,
+    found=COUNTS,
+    nats=st.floats(allow_nan=False, allow_infinity=False),
+    at_least=st.booleans(),
+)
 
 
 def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -71,6 +84,7 @@ def sample_sets(draw: st.DrawFn) -> SampleSet:
                 gpu_memory_bytes=maybe(COUNTS),
                 energy_j=maybe(AMOUNTS),
                 effective=maybe(FACTS),
+                margins=maybe(st.lists(MARGINS, max_size=3).map(tuple)),
             )
         )
         for number in numbers
@@ -98,6 +112,7 @@ def sample_sets(draw: st.DrawFn) -> SampleSet:
                 server_decode_tps=maybe(AMOUNTS),
                 token_ids=maybe(TOKENS),
                 tokens_sha256=maybe(NAMES),
+                correct=maybe(st.booleans()),
             )
         )
         for one, workload, prompt, repeat in places

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from monitor.bench.margins import Inquiry
 from monitor.bench.session import measure_session
 from monitor.domain import (
     Arm,
@@ -36,7 +37,13 @@ PROMPTS = tuple(Prompt(f"p{i}", "code", 97, text=f"prompt {i}") for i in range(3
 
 
 def measured(
-    folder: Path, arm: Arm, fault: str = "", *, version: str = "0.32.0", **serve_mtp: Any
+    folder: Path,
+    arm: Arm,
+    fault: str = "",
+    *,
+    version: str = "0.32.0",
+    inquiry: Inquiry | None = None,
+    **serve_mtp: Any,
 ) -> tuple[Session, tuple[Sample, ...]]:
     """Measure the stand-in as the engine `vllm` starts it."""
     python = Path(sys.executable)
@@ -71,6 +78,7 @@ def measured(
         prompts=PROMPTS,
         log=folder / f"{arm}.log",
         scratch=folder / "scratch",
+        inquiry=inquiry,
     )
 
 

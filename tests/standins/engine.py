@@ -91,13 +91,14 @@ def environment_of(python: Path, version: str = "2026.1.1") -> Environment:
 
 def measure(folder: Path, fault: str, **changes: Any) -> tuple[Session, tuple[Sample, ...]]:
     given = {name: changes.pop(name, None) for name in ("on_sample", "watch", "caches", "engine")}
+    arm, inquiry = changes.pop("arm", Arm.MTP), changes.pop("inquiry", None)
     return measure_session(
         check=standin_check(**changes),
         engine=given["engine"] or StandinEngine(fault),
         environment=environment_of(Path(sys.executable)),
         model=folder / "model.gguf",
         draft_model=None,
-        arm=Arm.MTP,
+        arm=arm,
         number=4,
         block=2,
         order=1,
@@ -108,6 +109,7 @@ def measure(folder: Path, fault: str, **changes: Any) -> tuple[Session, tuple[Sa
         on_sample=given["on_sample"],
         watch=given["watch"],
         caches=given["caches"],
+        inquiry=inquiry,
     )
 
 

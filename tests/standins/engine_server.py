@@ -90,7 +90,10 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/tokenize" or "n_probs" in body:
+            self.margin(body)
+            return
         if FAULT == "garbage":
             self.page(200, "<html>it works</html>", "text/html")
             return
@@ -108,6 +111,23 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(0.001)  # as `predicted_ms` says
             if index == 3:
                 misbehave()
+
+    def margin(self, body: dict[str, Any]) -> None:
+        """Answer what is asked behind the measured answers: two tokens are nearly as likely."""
+        if FAULT == "margin-hangs":
+            time.sleep(600)
+        if FAULT == "margin-crashes":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if FAULT == "margin-refused":
+            self.page(501, '{"error":{"message":"This server does not support it"}}', "application/json")
+            return
+        answer: dict[str, Any] = {"tokens": [1, 2, 3]}
+        if "n_probs" in body:
+            told = [{"id": token, "logprob": value} for token, value in ((12, -0.7), (99, -0.9), (5, -8.0))]
+            answer = {"completion_probabilities": [{"id": 12, "top_logprobs": told[: body["n_probs"]]}]}
+        if FAULT == "margin-empty":
+            answer = {"tokens": [1, 2, 3]}
+        self.page(200, json.dumps(answer), "application/json")
 
     def page(self, status: int, text: str, media: str) -> None:
         self.send_response(status)

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor import sample_file
-from monitor.domain import Arm, Header, Role, Sample, SampleSet, Session
+from monitor import sample_file, sample_lines
+from monitor.domain import Arm, Header, Margin, Role, Sample, SampleSet, Session
 from monitor.errors import DiskFullError, SampleFileError
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -38,6 +38,7 @@ HEADER = Header(
     calibration=None,
     model_sha256="b" * 64,
 )
+MARGIN = Margin(0, "code", "code-1", 1, 3, 7, 8, 0.1 + 0.2)
 SESSION = Session(
     session=4,
     arm=Arm.MTP,
@@ -49,6 +50,7 @@ SESSION = Session(
     gpu_memory_bytes=2**40,
     energy_j=0.1,
     effective={"build": "b123", "counter.drafted": 7, "flags": ["-a", None, {"x": 1.5}]},
+    margins=(MARGIN, replace(MARGIN, nats=-8.5, at_least=True)),
 )
 SAMPLE = Sample(
     session=4,
@@ -69,6 +71,7 @@ SAMPLE = Sample(
     server_decode_tps=33.3,
     token_ids=(1, 2, 3),
     tokens_sha256="c" * 64,
+    correct=True,
 )
 WHOLE = SampleSet(HEADER, (SESSION,), (SAMPLE, replace(SAMPLE, repeat=0, token_ids=None)))
 LINES = [sample_file.to_line(item) + "\n" for item in (HEADER, SESSION, *WHOLE.samples)]
@@ -167,6 +170,8 @@ def test_samples_may_come_before_or_without_their_session() -> None:
         (changed(2, accepted_per_position=[1, -1]), "line 3, field 'accepted_per_position.1'", "equal to 0"),
         (changed(2, stop="abort"), "line 3, field 'stop'", "'length' or 'stop'"),
         (changed(2, token_ids="1" * 1000), "line 3, field 'token_ids'", "…"),
+        (changed(2, correct=1), "line 3, field 'correct'", "valid boolean"),
+        (changed(1, margins=[{"session": 0}]), "line 2, field 'margins.0.workload'", "is missing"),
     ],
 )
 def test_a_wrong_line_is_named_with_its_field_and_what_is_allowed(
@@ -238,6 +243,7 @@ def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
         replace(SAMPLE, prompt="\ud800"),
         replace(SESSION, started_at=datetime(2026, 1, 1)),  # noqa: DTZ001  # what is refused
         replace(SESSION, effective={"a": math.inf}),
+        replace(SESSION, margins=(replace(MARGIN, nats=math.nan),)),
         replace(SESSION, effective={"a": object()}),
     ],
 )
@@ -282,7 +288,7 @@ def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
 
 def test_the_schema_in_docs_is_the_one_generated_and_fits_what_is_written() -> None:
     kept = json.loads((DOCS / "samples.schema.json").read_text(encoding="utf-8"))
-    assert kept == sample_file.json_schema(), (
+    assert kept == sample_lines.json_schema(), (
         "write it again: python -m monitor.sample_file > docs/samples.schema.json"
     )
     validator = jsonschema.Draft202012Validator(kept)
@@ -293,7 +299,7 @@ def test_the_schema_in_docs_is_the_one_generated_and_fits_what_is_written() -> N
 
 def test_the_page_names_every_field_of_every_kind_in_order() -> None:
     page = (DOCS / "samples.md").read_text(encoding="utf-8")
-    for kind, names in sample_file.line_kinds().items():
+    for kind, names in sample_lines.line_kinds().items():
         section = page.partition(f"## `{kind}`")[2].partition("\n## ")[0]
         assert tuple(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == names
 

@@ -121,6 +121,7 @@ class StoredSession(Table, table=True):
     energy_j: float | None = Field(default=None, sa_type=Real)
     effective: dict[str, Any] | None = Field(default=None, sa_type=Facts)
     gpu: dict[str, Any] | None = Field(default=None, sa_type=Facts)
+    margins: list[dict[str, Any]] | None = Field(default=None, sa_type=Facts)
 
 
 class StoredSample(Table, table=True):
@@ -149,6 +150,7 @@ class StoredSample(Table, table=True):
     server_decode_tps: float | None = Field(default=None, sa_type=Real)
     token_ids: list[int] | None = Field(default=None, sa_type=Facts)
     tokens_sha256: str | None = None
+    correct: bool | None = None
 
 
 class StoredJudgement(Table, table=True):

@@ -14,7 +14,7 @@ from sqlalchemy import delete, func, insert
 from sqlmodel import Session as Database
 from sqlmodel import col, select
 
-from monitor.domain import JUDGED_ARMS, Arm, Header, Role, Sample, SampleSet, Session
+from monitor.domain import JUDGED_ARMS, Arm, Header, Margin, Role, Sample, SampleSet, Session
 from monitor.errors import StoreError
 from monitor.store.models import StoredSample, StoredSampleSet, StoredSession, Subject
 
@@ -138,7 +138,10 @@ def _check(run_id: int, sample_set: SampleSet) -> None:
         if session.session in arms:
             raise StoreError(f"Session {session.session} of run {run_id} is given twice in one set.")
         arms[session.session] = session.arm
-        _finite(session, f"session {session.session} of run {run_id}")
+        name = f"session {session.session} of run {run_id}"
+        _finite(session, name)
+        for margin in session.margins or ():
+            _finite(margin, f"margin of {name}")
     for sample in sample_set.samples:
         name = f"sample '{sample.prompt}' of session {sample.session} of run {run_id}"
         if arms.get(sample.session) is not sample.arm:
@@ -146,7 +149,7 @@ def _check(run_id: int, sample_set: SampleSet) -> None:
         _finite(sample, name)
 
 
-def _finite(value: Session | Sample, name: str) -> None:
+def _finite(value: Session | Sample | Margin, name: str) -> None:
     for item in fields(value):
         number = getattr(value, item.name)
         # SQLite would keep NaN as "unknown", without a word.
@@ -236,6 +239,7 @@ def _sessions(db: Database, owner: StoredSampleSet) -> list[Session]:
             energy_j=row.energy_j,
             effective=row.effective,
             gpu=row.gpu,
+            margins=None if row.margins is None else tuple(Margin(**margin) for margin in row.margins),
         )
         for row in db.exec(rows.order_by(col(StoredSession.position)))
     ]
@@ -267,6 +271,7 @@ def _samples(db: Database, owner: StoredSampleSet, numbers: Iterable[int]) -> li
             server_decode_tps=row.server_decode_tps,
             token_ids=_tuple(row.token_ids),
             tokens_sha256=row.tokens_sha256,
+            correct=row.correct,
         )
         for row, number, arm in db.exec(rows.order_by(col(StoredSample.position)))
     ]

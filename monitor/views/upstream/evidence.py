@@ -191,11 +191,12 @@ def lossless(judgement: Judgement) -> str:
     found = judgement.lossless
     agreed = (
         f"With MTP {found.mtp_matches} of {found.mtp_pairs} answers of the bad release have the tokens of "
-        f"its own baseline; baseline against itself {found.baseline_matches} of {found.baseline_pairs}."
+        f"its own baseline; baseline against itself {found.baseline_matches} of {found.baseline_pairs}"
     )
+    agreed = " ".join(f"{text}." for text in (agreed, words.score_in_words(found.score)) if text)
     if found.verdict is Verdict.REGRESSED:
         return f"**No.** {md.text(shortened(found.note, MOST_OF_A_SENTENCE))}. {agreed}"
-    return agreed if found.mtp_pairs else ""
+    return agreed if found.mtp_pairs or found.score else ""
 
 
 def bisected(bisection: Bisection | None) -> str:

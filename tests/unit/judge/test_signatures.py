@@ -9,8 +9,7 @@ from datetime import timedelta
 import pytest
 
 from measurements import START, Truth, altered, measure
-from monitor.domain import Arm, Lossless, Metric, Sample, SampleSet, Signature, Verdict
-from monitor.judge.lossless import lossless, with_margins
+from monitor.domain import Arm, Metric, Sample, SampleSet, Signature, Verdict
 from monitor.judge.verdict import judge
 
 GOOD = Truth(noise=0.005)
@@ -95,33 +94,3 @@ def test_a_place_that_accepts_less_than_the_one_before_shows_by_its_condition() 
     assert summary.conditional_acceptance == pytest.approx((first, second / first, third / second))
     assert replace(summary, accepted_per_position=(0.0, 0.0)).conditional_acceptance == (0.0, None)
     assert replace(summary, accepted_per_position=None).conditional_acceptance is None
-
-
-# --- near-ties -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def diverged() -> Lossless:
-    return lossless(measure(replace(GOOD, mtp_text="b")), exact_expected=False)
-
-
-def test_divergences_within_the_models_own_indecision_are_near_ties(diverged: Lossless) -> None:
-    found = with_margins(diverged, own=[0.05, 0.02], arms=[0.01, 0.29])
-
-    assert (found.tier, found.verdict) == (3, Verdict.UNCHANGED)
-    assert "near-ties" in found.note
-
-
-def test_a_divergence_that_the_model_is_sure_about_is_a_fault(diverged: Lossless) -> None:
-    found = with_margins(diverged, own=[0.05], arms=[0.01, 1.4])
-
-    assert (found.tier, found.verdict) == (3, Verdict.REGRESSED)
-    assert "1 of 2" in found.note
-
-
-def test_a_model_that_diverges_from_itself_by_more_allows_more(diverged: Lossless) -> None:
-    assert with_margins(diverged, own=[0.9, 0.95], arms=[0.8]).verdict is Verdict.UNCHANGED
-
-
-def test_without_margins_the_tier_stays_what_token_ids_say(diverged: Lossless) -> None:
-    assert with_margins(diverged, own=[0.1], arms=[]) == diverged

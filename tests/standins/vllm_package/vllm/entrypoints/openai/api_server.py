@@ -98,6 +98,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if not body.get("stream"):
+            self.at_once(body)
+            return
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
@@ -110,6 +113,21 @@ class Handler(BaseHTTPRequestHandler):
                 os.kill(os.getpid(), signal.SIGKILL)
         asked.add(body["prompt"])
         self.wfile.write(b"data: [DONE]\n\n")
+
+    def at_once(self, body: dict[str, Any]) -> None:
+        """Answer what is asked for a margin: the prompt's tokens, and then what is likely behind them."""
+        choice: dict[str, Any] = {"finish_reason": "length", "token_ids": [1]}
+        if isinstance(body["prompt"], str):
+            choice["prompt_token_ids"] = [1, 2, 3]
+        else:
+            told = {"token_id:2": -0.7, "token_id:99": -0.9, "token_id:5": -8.0}
+            choice["logprobs"] = {"top_logprobs": [told]}
+        content = json.dumps({"choices": [choice]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
     def log_message(self, *_: Any) -> None:
         pass
