@@ -67,9 +67,10 @@ def _sizes(recipe: SyntheticRecipe) -> dict[str, Any]:
 
 
 def _qwen_configuration(recipe: SyntheticRecipe) -> dict[str, Any]:
-    return {
-        **_sizes(recipe),
-        "architectures": ["Qwen3_5ForCausalLM"],
+    """Nest the text model's configuration, as the real files do: vLLM 0.27 knows no MTP of a flat one."""
+    sizes = _sizes(recipe)
+    text = {
+        **sizes,
         "model_type": "qwen3_5_text",
         "mtp_num_hidden_layers": 1,
         "hidden_act": "silu",
@@ -81,14 +82,21 @@ def _qwen_configuration(recipe: SyntheticRecipe) -> dict[str, Any]:
         "linear_value_head_dim": recipe.head,
         "linear_num_key_heads": recipe.heads,
         "linear_num_value_heads": recipe.heads,
-        # As in this family's own files; vLLM 0.27 on a CPU takes no other state.
-        "mamba_ssm_dtype": "float32",
+        "mamba_ssm_dtype": "float32",  # vLLM 0.27 on a CPU takes no other state
         "partial_rotary_factor": 2 * sum(ROPE_SECTIONS) / recipe.head,
         "rope_parameters": {
             "rope_type": "default",
             "rope_theta": ROPE_BASE,
             "partial_rotary_factor": 2 * sum(ROPE_SECTIONS) / recipe.head,
         },
+    }
+    shared = ("tie_word_embeddings", "bos_token_id", "eos_token_id", "pad_token_id", "dtype")
+    return {
+        "architectures": ["Qwen3_5ForCausalLM"],
+        "model_type": "qwen3_5",
+        "text_config": text,
+        "mtp_num_hidden_layers": 1,
+        **{name: sizes[name] for name in shared},
     }
 
 
