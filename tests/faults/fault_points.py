@@ -23,11 +23,11 @@ _QUERIES = "monitor.store.queries"
 _SAMPLES = 4  # of a session of the checks of these tests
 
 POINTS = {
-    "discovered, not recorded": Point(f"{_QUERIES}.releases:record", "before"),
-    "recorded, not committed": Point(f"{_QUERIES}.releases:record", "after"),
+    "discovered, not recorded": Point(f"{_QUERIES}.listings:record", "before"),
+    "recorded, not committed": Point(f"{_QUERIES}.listings:record", "after"),
     "settling": Point("monitor.releases.policy:decide", "after"),
     "run made, not committed": Point(f"{_QUERIES}.runs:create", "after"),
-    "run made, release not marked as planned": Point("monitor.steps.plan:_decide", "before"),
+    "run made, release not marked as planned": Point("monitor.steps.news:_decide", "before"),
     "lock taken": Point("monitor.pipeline:tidy", "before"),
     "attempt counted": Point("monitor.pipeline:provision", "before"),
     "environment made, nothing in it": Point(
@@ -42,7 +42,7 @@ POINTS = {
         "monitor.bench.spool:SpoolWriter.sample", "after", call=_SAMPLES + 2
     ),
     "session in the spool, not in the store": Point(f"{_QUERIES}.sessions:save", "before", call=2),
-    "judging": Point("monitor.pipeline:judge", "after"),
+    "judging": Point("monitor.steps.screen:judge", "after"),
     "confirming": Point("monitor.bench.spool:SpoolWriter.sample", "after", call=6 * _SAMPLES + 1),
     "verdict reached, not saved": Point(f"{_QUERIES}.judgements:save", "before"),
     "verdict saved, not committed": Point("monitor.pipeline:end_attempt", "after"),
