@@ -99,7 +99,10 @@ def test_a_second_run_on_the_same_state_is_refused_and_names_the_first(own_house
     monitor = house.start("run", CHECK, "--release", RELEASE)
     try:
         wait_until(lambda: begun_sessions(house), "a session")
+        server = wait_until(lambda: servers_of(house), "an engine server")[0]
+        server.suspend()  # so that the first is at work for as long as the second takes to start
         second = house.run("run", CHECK, "--release", "xllamacpp==2026.8.10566", code=1)
+        server.resume()
     finally:
         monitor.send_signal(signal.SIGTERM)  # ends it in order, like Ctrl-C
         monitor.communicate(timeout=PATIENCE_S)
