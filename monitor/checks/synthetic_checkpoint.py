@@ -22,6 +22,12 @@ from monitor.checks.synthetic_recipe import CONTEXT, SyntheticRecipe, Weights
 from monitor.checks.synthetic_tokens import END, MERGES, TOKENS
 
 _ALIGNMENT = 8  # bytes; the header is filled up with spaces
+_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}"
+    r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""How Qwen3.5 parts a text into words. Some versions of transformers do so whatever the file says, others as
+it says; with another rule in the file, an upgrade of vLLM would read other prompts."""
 
 
 def write_checkpoint(recipe: SyntheticRecipe, folder: Path) -> list[WrittenModel]:
@@ -79,6 +85,7 @@ def _tokenizer() -> dict[str, Any]:
     """Return `tokenizer.json`: the tokens of the GGUF, so that every engine reads a prompt alike."""
     end = TOKENS.index(END)
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    split = {"type": "Split", "pattern": {"Regex": _WORDS}, "behavior": "Isolated", "invert": False}
     return {
         "version": "1.0",
         "truncation": None,
@@ -94,8 +101,8 @@ def _tokenizer() -> dict[str, Any]:
                 "special": True,
             }
         ],
-        "normalizer": None,
-        "pre_tokenizer": byte_level,
+        "normalizer": {"type": "NFC"},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]},
         "post_processor": None,
         "decoder": byte_level,
         "model": {

@@ -108,7 +108,9 @@ def test_an_upgrade_that_changes_nothing_raises_no_alarm(history: History) -> No
     assert {run["version"] for run in told["runs"]} == {MIDDLE}
     assert told["incidents"] == []
     for check in CHECKS:
-        row = acceptance(history.judgement(check, MIDDLE)["judgement"])
+        judgement = history.judgement(check, MIDDLE)["judgement"]
+        assert judgement["verdict"] in {"unchanged", "improved", "inconclusive"}, judgement["guards"]
+        row = acceptance(judgement)
         assert (row["channel"], row["change_percent"], row["verdict"]) == ("exact", 0, "unchanged")
         assert counted(history, check, MIDDLE) == counted(history, check, OLD)
 
