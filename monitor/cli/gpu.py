@@ -59,7 +59,11 @@ def release(
     ] = None,
     as_json: output.JsonFlag = False,
 ) -> None:
-    """Say that the GPU is fit again: the runs that wait for it go on."""
+    """Say that the GPU is fit as it is: the runs that wait for it go on.
+
+    Ends a quarantine, and forgets how little memory was in use at the least: what is in use when the next run
+    looks is taken for what the GPU needs by itself.
+    """
     from monitor.pipeline import Station  # noqa: PLC0415
     from monitor.steps import gpu  # noqa: PLC0415
 
@@ -69,14 +73,18 @@ def release(
     if as_json:
         output.emit(SCHEMA, {"gpu": state, "ended": ended})
     else:
-        output.out.print(
-            output.harmless(f"Released; it was in quarantine since {ended.began_at:%Y-%m-%d %H:%M} UTC: ")
-            + output.harmless(ended.reason),
-            soft_wrap=True,
+        told = (
+            f"Released; it was in quarantine since {ended.began_at:%Y-%m-%d %H:%M} UTC: {ended.reason}"
+            if ended is not None
+            else "It was not in quarantine."
         )
+        told += " The memory in use at the next look counts as its floor."
+        output.out.print(output.harmless(told), soft_wrap=True)
 
 
 def _print(state: GpuState) -> None:
+    from monitor.gpu.reading import names  # noqa: PLC0415
+
     facts = state.facts
     output.out.print(output.harmless(str(facts["name"])), style="bold", soft_wrap=True)
     why = f"nothing is measured on it: {state.why_held}" if state.why_held else "may be measured on"
@@ -99,7 +107,9 @@ def _print(state: GpuState) -> None:
             "power": _with(now.power_w, 1, "W"),
             "clocks": f"{now.sm_clock_mhz} MHz, memory {now.memory_clock_mhz} MHz",
             "in use": f"{output.gib(now.memory_used_bytes or 0)}, {now.utilisation_percent} % busy",
-            "processes": ", ".join(map(str, now.processes)) or "none",
+            "processes": names(now.processes) or "none",
+            # Only told where there is a desktop: most machines have none.
+            "drawing": names(now.graphics) or None,
         }
     for name, value in rows.items():
         if value is not None:

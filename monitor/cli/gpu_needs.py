@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from monitor.cli import output
 from monitor.cli.findings import Finding, State
+from monitor.errors import GpuFaultError
 
 if TYPE_CHECKING:
     from monitor.domain import Check, Host
@@ -40,6 +41,7 @@ def present(gpu: dict[str, Any]) -> Iterator[Finding]:
         text = "persistence mode is off: the driver starts anew for each engine"
         yield Finding("machine", "gpu mode", State.NOTE, text, "as root: nvidia-smi -pm 1")
     yield from _driver(gpu.get("driver"))
+    yield from _desktop(str(gpu.get("uuid")))
 
 
 def needed(settings: Settings, host: Host, checks: Iterable[Check]) -> Iterator[Finding]:
@@ -79,6 +81,22 @@ def needed(settings: Settings, host: Host, checks: Iterable[Check]) -> Iterator[
         )
         yield Finding(NEEDS, "token", State.FINE if has else State.NOTE, f"{text}: {names}")
     yield _containers()
+
+
+def _desktop(uuid: str) -> Iterator[Finding]:
+    from monitor.gpu.driver import opened_card  # noqa: PLC0415
+    from monitor.gpu.reading import names, read  # noqa: PLC0415
+
+    try:
+        with opened_card(uuid) as card:
+            seen = read(card, 0.0)
+    except GpuFaultError:
+        return  # said of it elsewhere
+    if seen.graphics:
+        in_use = f"{output.gib(seen.memory_used_bytes or 0)} in use"
+        text = f"a desktop is on it: {names(seen.graphics)}; {in_use}"
+        advice = "nothing waits for it; for the steadiest times log out, or put the screen on another card"
+        yield Finding("machine", "gpu desktop", State.NOTE, text, advice)
 
 
 def _driver(version: str | None) -> Iterator[Finding]:

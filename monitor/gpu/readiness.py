@@ -1,7 +1,10 @@
 """Whether a GPU may be measured on: sound, idle, nobody else's, and its memory as low as it gets.
 
-The floor is the least memory that was in use without any process on the GPU, since the driver was loaded. It
-is kept in the state folder, because memory that an engine leaves behind cannot be told from the driver's own.
+The floor is the least memory in use while nothing computed on the GPU, since the driver was loaded. It is
+kept in the state folder: memory that an engine leaves behind cannot be told from the driver's own.
+
+A desktop on the card comes and goes with its own memory. Processes that only draw are no reason to wait, or
+the monitor could never measure on a workstation; while they are there, memory may be further above the floor.
 """
 
 from __future__ import annotations
@@ -13,14 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from monitor.errors import GpuBusyError, GpuFaultError
 from monitor.gpu.driver import Card
-from monitor.gpu.reading import Reading, read
+from monitor.gpu.reading import Reading, names, read
 
 SLACK_BYTES = 256 * 2**20
 """A driver without any client needs a little more or less from time to time."""
+DESKTOP_BYTES = 4 * 2**30
+"""A desktop with a browser on large screens takes 1 to 3 GiB; a game, or a model drawn with, takes more."""
 IDLE_PERCENT = 5
 SETTLE_S = 20.0
 """How long memory and load of an ended process may take to go away."""
@@ -43,38 +46,43 @@ class Readiness:
         """Wait until the GPU may be measured on.
 
         Raises:
-            GpuFaultError: when it is lost, or memory is held by nobody that can be seen.
-            GpuBusyError: when another process uses it.
+            GpuFaultError: when it is lost.
+            GpuBusyError: when another process uses it, or its memory is in use, by whomever.
 
         """
         floor = self._floor()
         seen = self._settled(floor)
         if seen.processes:
             raise GpuBusyError(
-                f"The GPU is used by {_names(seen.processes)}.",
+                f"The GPU is used by {names(seen.processes)}.",
                 kept="everything; the run waits",
                 advice="stop it, or name the commands that do in `host.before` and `host.after`",
             )
         if held := self._held(seen, floor):
-            raise GpuFaultError(
-                f"The GPU's memory is not free: {held}.", kept="everything", advice=_ADVICE_HELD
+            # Not the GPU's fault as far as anybody knows: it ends when whoever holds the memory does.
+            raise GpuBusyError(
+                f"The GPU's memory is not free: {held}; {_holder(seen)}.",
+                kept="everything; the run waits",
+                advice=_ADVICE_DRAWN if seen.graphics else _ADVICE_UNSEEN,
             )
         if (seen.utilisation_percent or 0) > IDLE_PERCENT:
             raise GpuBusyError(
-                f"The GPU is busy ({seen.utilisation_percent} %) with something that cannot be seen.",
+                f"The GPU is busy ({seen.utilisation_percent} %); {_holder(seen)}.",
                 kept="everything; the run waits",
                 advice="see nvidia-smi on the machine itself, outside any container",
             )
         self._lower(seen)
 
-    def after(self) -> None:
-        """Wait until the memory that an engine has used is free again.
+    def after(self, used_before: int | None = None) -> None:
+        """Wait until the memory that an engine has used is free again: as much as before it started.
 
         Raises:
             GpuFaultError: when it does not come back, and no process that can be seen has it.
 
         """
-        floor = self._floor()
+        known = [one for one in (self._floor(), used_before) if one is not None]
+        # What was in use before this engine started is not its own.
+        floor = max(known, default=None)
         seen = self._settled(floor)
         held = self._held(seen, floor)
         if held and not seen.processes:
@@ -97,7 +105,8 @@ class Readiness:
 
     def _held(self, seen: Reading, floor: int | None) -> str:
         used = seen.memory_used_bytes
-        if used is None or floor is None or used <= floor + SLACK_BYTES:
+        slack = SLACK_BYTES + (DESKTOP_BYTES if seen.graphics else 0)
+        if used is None or floor is None or used <= floor + slack:
             return ""
         return f"{used / 2**30:.1f} GiB in use, where {floor / 2**30:.1f} GiB are when nothing runs"
 
@@ -144,17 +153,14 @@ def soundness(card: Card) -> str | None:
     return None
 
 
-_ADVICE_HELD = (
-    "find what holds it (fuser -v /dev/nvidia*), or restart the machine; then mtp-monitor gpu release"
-)
+_FIND = "find what holds it (fuser -v /dev/nvidia*)"
+_AS_IT_IS = "if this is as free as it gets: mtp-monitor gpu release --reason TEXT"
+_ADVICE_HELD = f"{_FIND}, or restart the machine; then mtp-monitor gpu release"
+_ADVICE_UNSEEN = f"{_FIND}, or restart the machine; {_AS_IT_IS}"
+_ADVICE_DRAWN = f"close what draws so much (a game, many windows); {_AS_IT_IS}"
 
 
-def _names(pids: tuple[int, ...]) -> str:
-    return ", ".join(_name(pid) for pid in pids[:3]) + (f" and {len(pids) - 3} more" if len(pids) > 3 else "")  # noqa: PLR2004
-
-
-def _name(pid: int) -> str:
-    try:
-        return f"process {pid} ({psutil.Process(pid).name()})"
-    except psutil.Error:
-        return f"process {pid}"
+def _holder(seen: Reading) -> str:
+    if seen.graphics:
+        return f"{names(seen.graphics)} {'draw' if len(seen.graphics) > 1 else 'draws'} on it"
+    return "nobody that can be seen from here uses it"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+import psutil
+
 from monitor.gpu.driver import Card
 from monitor.gpu.identity import corrected_errors, uncorrected_errors
 
@@ -16,6 +18,7 @@ FLAGGED = {0x04: "power cap", 0x20: "software thermal slowdown"}
 CONTAMINATING = {0x08: "hardware slowdown", 0x40: "hardware thermal slowdown", 0x80: "power brake"}
 """Reasons under which times say nothing about what runs on the GPU."""
 _TRACE_POINTS = 80
+_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,8 @@ class Reading:
     """Why the clocks are not higher, as bits."""
     processes: tuple[int, ...]
     """Ids of those that compute on the GPU, as far as this process may see them."""
+    graphics: tuple[int, ...]
+    """Ids of those that only draw on it: a desktop and its windows."""
     energy_j: float | None
     """Used since the driver was loaded."""
     ecc_corrected: int | None
@@ -56,6 +61,7 @@ def read(card: Card, at_s: float) -> Reading:
     """
     memory, use = card.ask("GetMemoryInfo"), card.ask("GetUtilizationRates")
     power_mw, energy_mj = card.ask("GetPowerUsage"), card.ask("GetTotalEnergyConsumption")
+    computing = _pids(card, "GetComputeRunningProcesses")
     return Reading(
         at_s=at_s,
         sm_clock_mhz=card.ask("GetClockInfo", card.constant("CLOCK_SM")),
@@ -66,11 +72,30 @@ def read(card: Card, at_s: float) -> Reading:
         utilisation_percent=int(use.gpu) if use is not None else None,
         memory_used_bytes=int(memory.used) if memory is not None else None,
         reasons=int(card.ask("GetCurrentClocksEventReasons") or 0),
-        processes=tuple(sorted(int(one.pid) for one in card.ask("GetComputeRunningProcesses") or ())),
+        processes=tuple(sorted(computing)),
+        # One that does both is in both lists.
+        graphics=tuple(sorted(_pids(card, "GetGraphicsRunningProcesses") - computing)),
         energy_j=energy_mj / 1000 if energy_mj is not None else None,
         ecc_corrected=corrected_errors(card),
         ecc_uncorrected=uncorrected_errors(card),
     )
+
+
+def names(pids: Sequence[int]) -> str:
+    """Return processes in words for people, three of them at most."""
+    more = len(pids) - _NAMED
+    return ", ".join(_name(pid) for pid in pids[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _name(pid: int) -> str:
+    try:
+        return f"process {pid} ({psutil.Process(pid).name()})"
+    except psutil.Error:
+        return f"process {pid}"
+
+
+def _pids(card: Card, question: str) -> set[int]:
+    return {int(one.pid) for one in card.ask(question) or ()}
 
 
 _FIGURES = ("sm_clock_mhz", "memory_clock_mhz", "temperature_c", "power_w", "utilisation_percent")
@@ -90,6 +115,8 @@ def summary(readings: Sequence[Reading]) -> dict[str, Any]:
         for bit, text in {**FLAGGED, **CONTAMINATING}.items()
         if any(one.reasons & bit for one in readings)
     }
+    if drawing := max(len(one.graphics) for one in readings):
+        found["graphics"] = drawing
     return found | ({"flags": flags} if flags else {})
 
 

@@ -102,6 +102,11 @@ class Watch(NoWatch):
         """Take every process on the GPU that `owns` denies for somebody else's."""
         self._owns = owns
 
+    @property
+    def used_before_bytes(self) -> int | None:
+        """Memory in use before the engine started."""
+        return self._before.memory_used_bytes
+
     def mark(self) -> float:
         """Look, and return the moment as the beginning of a stretch."""
         return self._look().at_s

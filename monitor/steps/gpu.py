@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from monitor.domain import Check
@@ -59,8 +60,8 @@ def make_ready(station: Station, check: Check) -> None:
     """Wait until the GPU that `check` is measured on is free; nothing is done for a check of the CPU.
 
     Raises:
-        GpuFaultError: when it is in quarantine, is not sound or does not get its memory back.
-        GpuBusyError: when somebody else uses it.
+        GpuFaultError: when it is in quarantine or is not sound.
+        GpuBusyError: when somebody else uses it or its memory.
 
     """
     gpu = _gpu(station, check)
@@ -105,11 +106,11 @@ def watching(station: Station, check: Check) -> Iterator[NoWatch]:
             # An engine on a lost GPU hangs or crashes: that is not the release's doing.
             _confirm_sound(watch, error)
             with suppress(GpuFaultError), _in_quarantine_when_at_fault(station, gpu):
-                _readiness(station, card, gpu).after()
+                _readiness(station, card, gpu).after(watch.used_before_bytes)
             raise
         else:
             watch.check()
-            _readiness(station, card, gpu).after()
+            _readiness(station, card, gpu).after(watch.used_before_bytes)
         finally:
             watch.close()
 
@@ -120,17 +121,22 @@ def quarantined(station: Station) -> Quarantine | None:
         return quarantines.current(db, station.host.machine_id)
 
 
-def release(station: Station, *, who: str, why: str) -> Quarantine:
-    """Let the GPU be measured on again, and return the quarantine that this ends.
+def release(station: Station, *, who: str, why: str) -> Quarantine | None:
+    """Let the GPU be measured on again, with the memory in use at the next look as its floor.
+
+    Returns the quarantine that this ends; None where runs only waited for memory to become free.
 
     Raises:
-        UnknownNameError: when there is none.
+        UnknownNameError: when there is no quarantine, and no floor is known either.
 
     """
+    floor = _floor_file(station)
     with station.store.write() as db:
         ended = quarantines.release(db, station.host.machine_id, who=who, why=why, now=station.clock())
-    if ended is None:
+    if ended is None and not floor.exists():
         raise UnknownNameError("The GPU is not in quarantine.", kept="everything as it was")
+    # A person has said that it is fit as it is: the floor of before would only hold it again.
+    floor.unlink(missing_ok=True)
     return ended
 
 
@@ -151,7 +157,11 @@ def _gpu(station: Station, check: Check | None) -> dict[str, Any] | None:
 
 
 def _readiness(station: Station, card: Card, gpu: dict[str, Any]) -> Readiness:
-    return Readiness(card, gpu, station.settings.state / "gpu_floor.json", station.host.boot_id)
+    return Readiness(card, gpu, _floor_file(station), station.host.boot_id)
+
+
+def _floor_file(station: Station) -> Path:
+    return station.settings.state / "gpu_floor.json"
 
 
 def _confirm_sound(watch: NoWatch, error: Exception) -> None:

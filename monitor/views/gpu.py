@@ -62,6 +62,7 @@ def gpu_section(
 ) -> GpuSection | None:
     """Return what the watched sessions of (subject, samples) did to the GPU; None when none was watched."""
     rows: list[GpuRow] = []
+    watched: list[Session] = []
     last: dict[Arm, Session] = {}
     for subject, samples in sides:
         if samples is None:
@@ -71,6 +72,7 @@ def gpu_section(
             tokens[sample.session] = tokens.get(sample.session, 0) + sample.n
         for session in samples.sessions:
             if session.gpu:
+                watched.append(session)
                 rows.append(_row(subject, session, tokens.get(session.session, 0)))
                 if subject == "candidate" and session.arm in JUDGED_ARMS:
                     last[session.arm] = session
@@ -80,6 +82,9 @@ def gpu_section(
     words_ = (
         f"{disturbed} of {len(rows)} sessions had something to tell" if disturbed else "nothing disturbed it"
     )
+    drawn = max((_drawing(session) for session in watched), default=0)
+    if drawn:
+        words_ += f"; a desktop was on it ({numbers.count(drawn)} {'process' if drawn == 1 else 'processes'})"
     top = f"; memory allows the baseline {numbers.rate(roofline)} at most" if roofline else ""
     return GpuSection(tuple(rows), _chart(identity, last), f"{words_}{top}")
 
@@ -101,6 +106,11 @@ def _row(subject: str, session: Session, tokens: int) -> GpuRow:
         energy=f"{numbers.digits(per_token)} J" if per_token else "–",
         told=_told(seen),
     )
+
+
+def _drawing(session: Session) -> int:
+    found = (session.gpu or {}).get("graphics")
+    return found if isinstance(found, int) else 0
 
 
 def _range(found: Any, unit: str) -> Median:

@@ -123,6 +123,44 @@ def test_memory_that_stays_taken_stops_the_queue_until_a_person_releases_the_gpu
         assert newest(station).state is RunState.DONE
 
 
+def test_memory_that_somebody_takes_between_runs_is_waited_for_and_no_quarantine(
+    world: World, driver: nvml.Driver
+) -> None:
+    with world.station() as station:
+        pipeline.cycle(station)
+        assert newest(station).state is RunState.DONE
+        driver.cards[0].used_bytes += 2 * GIB  # a desktop that a container does not see
+        world.release("2026.7.9713")
+        world.wait(hours=1)
+        pipeline.cycle(station)
+        waiting = newest(station)
+        assert waiting.state is RunState.PLANNED
+        assert "memory is not free: 2.5 GiB in use" in waiting.waiting
+        assert gpu.quarantined(station) is None
+
+        assert gpu.release(station, who="ada", why="a desktop") is None
+        world.wait(minutes=6)
+        pipeline.cycle(station)
+        assert newest(station).state is RunState.DONE, "what is in use now is the floor"
+
+
+def test_a_release_from_quarantine_holds_although_the_memory_stays_in_use(
+    world: World, driver: nvml.Driver
+) -> None:
+    def take(_: str) -> None:
+        driver.cards[0].used_bytes = 2 * GIB
+
+    world.on_session = take
+    with world.station() as station:
+        pipeline.cycle(station)
+        assert gpu.quarantined(station) is not None
+        gpu.release(station, who="ada", why="that was my browser")
+        world.wait(hours=1)
+        pipeline.cycle(station)
+        assert gpu.quarantined(station) is None
+        assert newest(station).state is RunState.DONE
+
+
 @pytest.mark.parametrize("error", ["GPU_IS_LOST", "RESET_REQUIRED"])
 def test_a_gpu_that_is_lost_is_no_fault_of_the_release(world: World, driver: nvml.Driver, error: str) -> None:
     def lose(version: str) -> None:

@@ -30,6 +30,7 @@ class Card:
     total_bytes: int = 96 * GIB
     used_bytes: int = GIB // 2
     processes: list[int] = field(default_factory=list)
+    graphics: list[int] | None = field(default_factory=list)
     reasons: int = 0
     sm_clock: int = 2600
     memory_clock: int = 13365
@@ -133,6 +134,11 @@ _ANSWERS: dict[str, Callable[..., Any]] = {
     "nvmlDeviceGetComputeRunningProcesses": lambda _, card: [
         SimpleNamespace(pid=pid, usedGpuMemory=None) for pid in card.processes
     ],
+    "nvmlDeviceGetGraphicsRunningProcesses": lambda _, card: (
+        None
+        if card.graphics is None
+        else [SimpleNamespace(pid=pid, usedGpuMemory=None) for pid in card.graphics]
+    ),
 }
 
 

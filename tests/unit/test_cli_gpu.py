@@ -65,6 +65,22 @@ def test_a_quarantine_is_shown_and_ends_when_a_person_says_so(driver: nvml.Drive
     assert "may be measured on" in call("gpu", "show").stdout
 
 
+def test_memory_that_is_waited_for_can_be_taken_for_the_floor(driver: nvml.Driver, tmp_path: Path) -> None:
+    with Station.open(load(None)) as station:
+        floor = station.settings.state / "gpu_floor.json"
+    floor.write_text("{}", encoding="utf-8")
+    done = call("gpu", "release", "--reason", "a desktop that the driver does not show", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["ended"] is None
+    assert not floor.exists()
+
+
+def test_a_desktop_is_shown_with_the_gpu(driver: nvml.Driver) -> None:
+    assert "drawing" not in call("gpu", "show").stdout
+    driver.cards[0].graphics = [2**22 + 1]
+    assert f"drawing      process {2**22 + 1}" in call("gpu", "show").stdout
+
+
 def test_a_lost_gpu_does_not_keep_the_service_from_starting_and_is_said(driver: nvml.Driver) -> None:
     assert call("gpu", "show").exit_code == 0
     driver.fail("*", "GPU_IS_LOST")
@@ -82,6 +98,14 @@ def test_doctor_names_what_is_wrong_with_a_gpu(driver: nvml.Driver) -> None:
     assert "MIG is on" in findings["gpu mode", "warning"]
     assert "persistence" in findings["gpu mode", "note"]
     assert "older than 580" in findings["driver", "warning"]
+
+
+def test_doctor_notes_a_desktop_on_the_gpu(driver: nvml.Driver) -> None:
+    driver.cards[0].graphics = [2**22 + 1]
+    findings = json.loads(call("doctor", "--offline", "--json").stdout)["findings"]
+    (note,) = [one for one in findings if one["name"] == "gpu desktop"]
+    assert note["state"] == "note"
+    assert f"process {2**22 + 1}; 512 MiB in use" in note["text"]
 
 
 def test_doctor_says_what_a_machine_without_a_gpu_would_need(

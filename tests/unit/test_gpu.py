@@ -234,8 +234,70 @@ def test_memory_that_does_not_come_back_is_a_fault(driver: nvml.Driver, card: Ca
     driver.cards[0].used_bytes += 20 * GIB
     with pytest.raises(GpuFaultError, match=r"did not come back: 20.5 GiB in use, where 0.5 GiB"):
         readiness(card, tmp_path).after()
-    with pytest.raises(GpuFaultError, match="not free"):
+    with pytest.raises(GpuBusyError, match=r"not free: 20.5 GiB in use.*; nobody that can be seen"):
         readiness(card, tmp_path).before()
+
+
+def test_a_desktop_that_comes_after_the_floor_is_no_reason_to_wait(
+    driver: nvml.Driver, card: Card, tmp_path: Path
+) -> None:
+    readiness(card, tmp_path).before()
+    real = driver.cards[0]
+    real.graphics, real.used_bytes = [2**22 + 1, 2**22 + 2], real.used_bytes + 2 * GIB
+    readiness(card, tmp_path).before()
+    real.used_bytes += GIB  # a browser, while an engine is at work
+    readiness(card, tmp_path).after()
+
+
+def test_what_draws_with_much_memory_is_named_and_waited_for(
+    driver: nvml.Driver, card: Card, tmp_path: Path
+) -> None:
+    readiness(card, tmp_path).before()
+    real = driver.cards[0]
+    real.graphics, real.used_bytes = [2**22 + 1], real.used_bytes + 12 * GIB
+    with pytest.raises(GpuBusyError, match=f"12.5 GiB in use.*process {2**22 + 1} draws on it"):
+        readiness(card, tmp_path).before()
+
+
+def test_memory_of_an_engine_is_missed_beside_a_desktop_too(
+    driver: nvml.Driver, card: Card, tmp_path: Path
+) -> None:
+    driver.cards[0].graphics = [2**22 + 1]
+    readiness(card, tmp_path).before()
+    driver.cards[0].used_bytes += 20 * GIB
+    with pytest.raises(GpuFaultError, match="did not come back"):
+        readiness(card, tmp_path).after()
+
+
+def test_a_driver_that_tells_no_graphics_processes_is_asked_all_the_same(
+    driver: nvml.Driver, card: Card, tmp_path: Path
+) -> None:
+    driver.cards[0].graphics = None
+    readiness(card, tmp_path).before()
+    readiness(card, tmp_path).after()
+
+
+def test_one_that_computes_and_draws_is_waited_for(driver: nvml.Driver, card: Card, tmp_path: Path) -> None:
+    driver.cards[0].processes = driver.cards[0].graphics = [2**22 + 1]
+    with pytest.raises(GpuBusyError, match="used by process"):
+        readiness(card, tmp_path).before()
+
+
+def test_memory_that_was_in_use_before_an_engine_started_is_not_the_engines(
+    driver: nvml.Driver, card: Card, tmp_path: Path
+) -> None:
+    readiness(card, tmp_path).before()
+    driver.cards[0].used_bytes += 300 * 2**20
+    readiness(card, tmp_path).after(used_before=driver.cards[0].used_bytes - 50 * 2**20)
+
+
+def test_a_desktop_does_not_disturb_a_session_and_is_told_with_it(driver: nvml.Driver, card: Card) -> None:
+    driver.cards[0].graphics = [2**22 + 1, 2**22 + 2]
+    watch = watch_of(card)
+    watch.attend(lambda pid: pid == 10)
+    driver.cards[0].processes = [10]
+    assert watch.since(watch.mark()).contaminated_by == ()
+    assert (watch.watched(0.0).facts or {})["graphics"] == 2
 
 
 def test_the_floor_of_another_boot_or_driver_says_nothing(
