@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 from statistics import fmean
 
-from monitor.alerts import incidents as telling
+from monitor.alerts import bisections as telling
 from monitor.domain import (
     LIVE_STATES,
     Artifact,

@@ -18,8 +18,9 @@ from sqlmodel import Session as Db
 from monitor import bisect as bisecting
 from monitor import sweep as sweeping
 from monitor.alerts.deliver import deliver
-from monitor.alerts.incidents import announce, remind
+from monitor.alerts.incidents import announce
 from monitor.alerts.quarantine import notice_quarantine
+from monitor.alerts.reminders import remind
 from monitor.alerts.stale import notice_silence
 from monitor.dispatch.base import Dispatcher
 from monitor.dispatch.local import LocalDispatcher, held_onward

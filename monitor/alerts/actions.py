@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from monitor.alerts.incidents import write_change
+from monitor.alerts.messages import write_change
 from monitor.domain import LIVE_STATES, Action, Incident, IncidentState, IncidentStep
 from monitor.errors import UnknownNameError
 from monitor.steps import epochs as conditions

@@ -9,10 +9,10 @@ import os
 
 from sqlmodel import Session as Db
 
-from monitor.alerts import render
+from monitor.alerts import messages, render
 from monitor.domain import Message, MessageType
 from monitor.steps.station import Station
-from monitor.store.queries import beats, outbox, quarantines
+from monitor.store.queries import beats, quarantines
 from monitor.store.queries.quarantines import Quarantine
 
 PART = "quarantine"
@@ -33,11 +33,8 @@ def notice_quarantine(station: Station) -> list[Message]:
         beats.begin(db, part, pid=os.getpid(), now=now)
         beats.end(db, part, pid=os.getpid(), error=str(found.id) if goes_on else "", now=now)
         kind = MessageType.GPU_QUARANTINED if goes_on else MessageType.GPU_RELEASED
-        wanting = [item.name for item in station.settings.destinations if kind in item.events]
-        if not wanting:
-            return []
         data = render.quarantine_data(found, host=station.host, public_url=station.settings.web.public_url)
-        return [outbox.write(db, kind, data, wanting, now=now)]
+        return messages.write(station, db, kind, data)
 
 
 def _news(station: Station, db: Db) -> Quarantine | None:

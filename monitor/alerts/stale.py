@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 
-from monitor.alerts import quarantine, render
+from monitor.alerts import messages, quarantine, render
 from monitor.domain import Message, MessageType
 from monitor.steps.station import Station
-from monitor.store.queries import beats, outbox, polls, queue
+from monitor.store.queries import beats, polls, queue
 
 PART = "stale"
 """Under this name the beats keep what was told last, so that a condition is told once."""
@@ -48,13 +48,10 @@ def notice_silence(station: Station) -> list[Message]:
     with station.store.write() as db:
         beats.begin(db, PART, pid=os.getpid(), now=now)
         beats.end(db, PART, pid=os.getpid(), error="; ".join(found), now=now)
-        wanting = [
-            item.name for item in station.settings.destinations if MessageType.SERVICE_STALE in item.events
-        ]
-        if not found or not wanting:
+        if not found:
             return []
         data = render.stale_data(found, host=station.host, public_url=station.settings.web.public_url)
-        return [outbox.write(db, MessageType.SERVICE_STALE, data, wanting, now=now)]
+        return messages.write(station, db, MessageType.SERVICE_STALE, data)
 
 
 def _day(moment: object) -> str:
