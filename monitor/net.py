@@ -7,7 +7,6 @@ without credentials and without query, where signed addresses carry theirs.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -19,27 +18,20 @@ from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
-from urllib.parse import SplitResult, urlsplit, urlunsplit
-from urllib.request import url2pathname
+from urllib.parse import urlsplit
 
 import httpx
 
+from monitor import disk
+from monitor.addresses import open_local, shown, without_credentials
 from monitor.deadline import Deadline
-from monitor.errors import (
-    ArtifactChangedError,
-    DiskFullError,
-    HostError,
-    MonitorError,
-    SourceError,
-    SourceLiedError,
-)
+from monitor.errors import ArtifactChangedError, SourceError, SourceLiedError
 
 DEFAULT_TIMEOUT_S = 30.0
 _MAX_REDIRECTS = 5
 _CHUNK = 2**18
 _WAIT_STATUSES = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE}
 _LONGEST_WAIT_S = 86400.0  # a source that asks for more is asked again after a day
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +160,7 @@ class Http:
                 raise _changed(url, sha256, found)
             part.replace(target)
         except OSError as error:
-            raise disk_error(error, target) from error
+            raise disk.cannot_write(error, target) from error
         finally:
             with suppress(OSError):
                 part.unlink()
@@ -290,53 +282,6 @@ def _stay_on_hosts(request: httpx.Request) -> None:
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 # ---------------------------------------------------------------------------------------------
-# Addresses
-
-
-def without_credentials(url: str) -> str:
-    """Return `url` without user name and password."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-def shown(url: str) -> str:
-    """Return `url` as people may see it: without credentials, query and fragment."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "an address that cannot be read"
-    return urlunsplit(SplitResult(parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-def with_credentials_of(url: str, owner: str) -> str:
-    """Return `url` with the user name and password of `owner`, if both are on the same host and port."""
-    mine, theirs = urlsplit(url), urlsplit(owner)
-    credentials, at, place = theirs.netloc.rpartition("@")
-    if not at or "@" in mine.netloc or (mine.scheme, mine.netloc) != (theirs.scheme, place):
-        return url
-    return urlunsplit(mine._replace(netloc=f"{credentials}@{mine.netloc}"))
-
-
-def local_path(url: str) -> Path:
-    """Return the path that a `file://` address names."""
-    return Path(url2pathname(urlsplit(url).path))
-
-
-@contextmanager
-def open_local(url: str) -> Iterator[BinaryIO]:
-    """Open the file a `file://` address names; what fails there is a SourceError."""
-    path = local_path(url)
-    try:
-        stream = path.open("rb")
-    except OSError as error:
-        raise SourceError(
-            f"{path} cannot be read: {error.strerror}.", advice="look whether the folder is still there"
-        ) from error
-    with stream:
-        yield stream
-
-
-# ---------------------------------------------------------------------------------------------
 # Failures
 
 
@@ -350,18 +295,6 @@ def refused(status: int, url: str, retry_after_s: float | None = None) -> Source
     if retry_after_s is not None:
         advice = f"try again in {retry_after_s:.0f} s, as the source asks"
     return SourceError(f"{shown(url)} answered {status}.", advice=advice, retry_after_s=retry_after_s)
-
-
-def disk_error(error: OSError, place: Path) -> MonitorError:
-    """Return what to raise for an OSError while writing at `place`: DiskFullError or HostError."""
-    if error.errno in _DISK_FULL:
-        what = f"No room left while writing {place}."
-        return DiskFullError(what, kept="everything else", advice="make room on that disk, then try again")
-    return HostError(
-        f"{place} cannot be written: {error.strerror or error}.",
-        kept="everything else",
-        advice="look at the folder's owner and mode",
-    )
 
 
 def _no_address(url: str) -> SourceError:

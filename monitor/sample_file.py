@@ -8,7 +8,6 @@ explains every field; `docs/samples.schema.json` is generated from the models of
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from monitor import disk
 from monitor.domain import Header, Margin, Role, Sample, SampleSet, Session
 from monitor.errors import DiskFullError, SampleFileError
 from monitor.sample_lines import (
@@ -255,7 +255,7 @@ def write(path: Path, sample_set: SampleSet) -> None:
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if disk.says_full(error):
             raise DiskFullError(
                 f"No room left on the disk for the sample file {path}.",
                 kept="the measurements in the database, and a file that was there before",

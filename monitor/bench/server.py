@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 import time
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from monitor import proc
+from monitor import disk, proc
 from monitor.bench import lastwords, probe
 from monitor.engines.base import Engine, Launch, Setup
 from monitor.environments import container
@@ -186,7 +185,7 @@ def _caches(folder: Path | None) -> dict[str, str]:
 
 def cannot_prepare(folder: Path, error: OSError) -> DiskFullError | HostError:
     """Return the error to raise when a folder for an engine cannot be made or filled."""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if disk.says_full(error):
         return DiskFullError(
             f"No room left on the disk for an engine's files in {folder}.",
             kept="the complete sessions",

@@ -7,14 +7,13 @@ that name in one step. So whatever carries the name is whole, and everything els
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from monitor import sample_file
+from monitor import disk, sample_file
 from monitor.domain import Header, Sample, SampleSet, Session
 from monitor.errors import DiskFullError, SampleFileError
 
@@ -140,7 +139,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _cannot(path: Path, error: OSError) -> SampleFileError | DiskFullError:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if disk.says_full(error):
         return DiskFullError(
             f"No room left on the disk for the samples in {path.parent}.",
             kept="the complete sessions",

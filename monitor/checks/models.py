@@ -7,7 +7,6 @@ manifest is unfinished. Weights of kind `path` are the owner's: they are looked 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from monitor import disk
 from monitor.checks.digest import model_identity
 from monitor.checks.hub import Hub, HubFile, NotOnHubError, Progress
 from monitor.domain import SERVED, Check, ModelSpec
@@ -162,7 +162,7 @@ def fetch(
             manifest = _download(spec, part, Hub(token=token, endpoint=endpoint), pin or Pin(None), progress)
         _complete(part, folder, manifest)
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if disk.says_full(error):
             raise DiskFullError(
                 f"No room left on the disk for the model {spec.name} in {models_dir}.",
                 kept="the files that were complete",

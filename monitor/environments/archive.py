@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from monitor import settings as settings_module
+from monitor.addresses import with_credentials_of
 from monitor.domain import Artifact, Environment, Package, Packaging
 from monitor.domain.llama_builds import BUILD_PACKAGE, LlamaBuild
 from monitor.environments import files, programs, record
@@ -22,7 +23,7 @@ from monitor.environments.base import Order
 from monitor.environments.unpack import Limits, Unpacked, unpack
 from monitor.errors import ProvisionError, SourceError
 from monitor.index_address import index_url_of
-from monitor.net import Http, with_credentials_of
+from monitor.net import Http
 
 _FETCH_S = 3600.0
 _MAX_ARCHIVE_BYTES = 4 * 2**30

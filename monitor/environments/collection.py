@@ -6,14 +6,12 @@ outside has to know how many kinds there are.
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from monitor import host
+from monitor import disk, host
 from monitor.domain import Artifact, Environment, packaging_of
 from monitor.environments import container, files, record
 from monitor.environments.archive import ArchiveBuilder
@@ -24,7 +22,7 @@ from monitor.environments.folder import Folder
 from monitor.environments.source_build import SourceBuilder
 from monitor.environments.uv import WheelBuilder
 from monitor.errors import HostError, ProvisionError
-from monitor.net import Http, disk_error
+from monitor.net import Http
 from monitor.settings_tables import BuildSettings, SourceSettings, UvSettings
 
 
@@ -136,11 +134,11 @@ class Environments:
                 record.write(building, environment)
                 return record.placed(environment, self._folder.publish(key))
             except OSError as error:
-                raise disk_error(error, building) from error
+                raise disk.cannot_write(error, building) from error
             except ProvisionError as error:
                 # Whatever words it failed with: on a full disk that is not the release's fault.
                 if host.is_full(self._root):
-                    raise disk_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), building) from error
+                    raise disk.cannot_write(disk.no_room(), building) from error
                 raise
             finally:
                 shutil.rmtree(building, ignore_errors=True)

@@ -11,7 +11,6 @@ then nobody knows what had reached the disk.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -22,7 +21,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from monitor import host
+from monitor import disk, host
+from monitor.addresses import with_credentials_of
 from monitor.domain import Package
 from monitor.domain.llama_builds import LlamaBuild, vendored
 from monitor.environments import compiling, programs, toolchain, wheel_file
@@ -36,7 +36,7 @@ from monitor.environments.unpack import Limits, unpack
 from monitor.environments.wheel_file import Entry
 from monitor.errors import ProvisionError
 from monitor.index_address import index_url_of
-from monitor.net import Http, disk_error, with_credentials_of
+from monitor.net import Http
 from monitor.settings_tables import BuildSettings, UvSettings
 
 _FETCH_S = 1800.0
@@ -116,13 +116,13 @@ class SourceCompiler:
             except OSError as error:
                 # What was compiled so far may be what fills the disk.
                 shutil.rmtree(work, ignore_errors=True)
-                raise disk_error(error, work) from error
+                raise disk.cannot_write(error, work) from error
             except ProvisionError as error:
                 # Whatever words it failed with: on a full disk that is not the release's fault.
                 full = host.is_full(self._root)
                 shutil.rmtree(work, ignore_errors=True)
                 if full:
-                    raise disk_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), work) from error
+                    raise disk.cannot_write(disk.no_room(), work) from error
                 raise
             finally:
                 shutil.rmtree(building, ignore_errors=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from monitor import proc
+from monitor import disk, proc
 from monitor.errors import HostError, MonitorError, ProvisionError
 
 COMPILE_S = 6 * 3600.0
@@ -69,7 +67,7 @@ def run(
 def _failure(what: str, ending: str, log: Path) -> MonitorError | OSError:
     said = proc.tail(log, lines=2000, max_bytes=2**18)
     if _NO_ROOM.search(said):
-        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return disk.no_room()
     if _NO_MEMORY.search(said):
         return HostError(
             f"There was too little memory to compile {what}.",

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from monitor import disk
 from monitor.errors import ProvisionError
-from monitor.net import disk_error
 
 _BUILDING, _REMOVING, _LOCK = ".building-", ".removing-", ".lock-"
 _PAUSE_S = 0.2
@@ -76,7 +76,7 @@ class Folder:
             self.root.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise disk_error(error, path) from error
+            raise disk.cannot_write(error, path) from error
         until = time.monotonic() + wait_s
         try:
             while True:

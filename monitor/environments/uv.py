@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from packaging.utils import canonicalize_name
 
+from monitor.addresses import with_credentials_of
 from monitor.domain import Artifact, Environment, Package, Packaging
 from monitor.environments import collect, leftout, record, resolution
 from monitor.environments.base import Order
@@ -23,7 +24,7 @@ from monitor.environments.command import UvCommand, run_bound
 from monitor.environments.resolution import Pin
 from monitor.errors import ArtifactChangedError, MonitorError, ProvisionError, SourceError
 from monitor.index_address import index_url_of
-from monitor.net import Http, with_credentials_of
+from monitor.net import Http
 from monitor.settings_tables import UvSettings
 
 _RESOLVE_S = 1800.0  # reading metadata, and the artifact itself

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import errno
 import hashlib
 import io
 import json
@@ -23,6 +22,7 @@ from pathlib import Path, PurePosixPath
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
+from monitor import disk
 from monitor.errors import ConfigurationError, DiskFullError
 from monitor.planted.names import MARK
 
@@ -134,7 +134,7 @@ def plant(wheel: Path, fault: Fault, folder: Path, *, level: float | None = None
             f"{wheel.name} is no whole wheel of {project} ({error}).", advice="download it again"
         ) from error
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if disk.says_full(error):
             raise DiskFullError(f"No room left on the disk for {target.name} in {folder}.") from error
         raise
     finally:

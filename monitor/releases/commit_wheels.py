@@ -20,9 +20,10 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import InvalidVersion
 from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
 
+from monitor.addresses import shown
 from monitor.domain import Artifact, Release, version_order
 from monitor.errors import ConfigurationError, SourceLiedError
-from monitor.net import Http, refused, shown
+from monitor.net import Http, refused
 from monitor.releases.listing import normalised
 from monitor.releases.memory import write
 from monitor.settings_tables import SourceSettings

@@ -8,9 +8,10 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from monitor.addresses import local_path, shown
 from monitor.domain import Artifact
 from monitor.errors import SourceError
-from monitor.net import Http, local_path, refused, shown
+from monitor.net import Http, refused
 from monitor.releases import listing
 from monitor.releases.listing import Listing
 

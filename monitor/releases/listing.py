@@ -20,9 +20,9 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 from pypi_simple import RepositoryPage, UnparsableFilenameError, UnsupportedRepoVersionError, parse_filename
 
+from monitor.addresses import shown
 from monitor.domain import Artifact
 from monitor.errors import SourceError, SourceLiedError
-from monitor.net import shown
 
 JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 HTML_TYPE = "application/vnd.pypi.simple.v1+html"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from monitor.net import disk_error
+from monitor import disk
 
 
 def write(file: Path, content: bytes) -> None:
@@ -24,7 +24,7 @@ def write(file: Path, content: bytes) -> None:
         beside.write_bytes(content)
         beside.replace(file)
     except OSError as error:
-        raise disk_error(error, file) from error
+        raise disk.cannot_write(error, file) from error
     finally:
         with suppress(OSError):
             beside.unlink()
@@ -42,7 +42,7 @@ def held(file: Path) -> Iterator[None]:
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = file.open("a", encoding="utf-8")
     except OSError as error:
-        raise disk_error(error, file) from error
+        raise disk.cannot_write(error, file) from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

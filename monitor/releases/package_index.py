@@ -7,10 +7,11 @@ from http import HTTPStatus
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from monitor.addresses import local_path, open_local, shown
 from monitor.domain import Artifact, Release
 from monitor.errors import ArtifactChangedError, SourceLiedError
 from monitor.index_address import index_url_of
-from monitor.net import Http, Reply, local_path, open_local, refused, shown
+from monitor.net import Http, Reply, refused
 from monitor.releases import find_links, listing
 from monitor.releases.find_links import LISTING_DEADLINE_S, MAX_LISTING_BYTES, FolderReader
 from monitor.releases.listing import HTML_TYPE, HTML_TYPES, JSON_TYPE, JSON_TYPES, Listing

@@ -21,10 +21,11 @@ from urllib.parse import urlencode, urljoin, urlsplit
 from packaging.version import InvalidVersion, Version
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
+from monitor.addresses import shown
 from monitor.domain import Artifact, Release, version_order
 from monitor.domain.images import IMAGE_SCHEME
 from monitor.errors import ConfigurationError, SourceError, SourceLiedError
-from monitor.net import Http, Reply, refused, shown
+from monitor.net import Http, Reply, refused
 from monitor.releases.listing import normalised
 from monitor.releases.memory import held, write
 from monitor.settings_tables import SourceSettings

@@ -7,15 +7,13 @@ in the middle of is thrown away and measured again, everything before it is kept
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from monitor import host
+from monitor import disk, host
 from monitor.bench.margins import Inquiry
 from monitor.bench.server import cannot_prepare
 from monitor.bench.session import measure_session
@@ -308,9 +306,7 @@ def _measure_into(spool: Spool, bench: Bench, slot: Slot, build: Build) -> tuple
             # one that found no room for its files.
             _confirm_unchanged(bench, build)
             if host.is_full(bench.station.settings.state):
-                raise cannot_prepare(
-                    bench.station.settings.state, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                ) from error
+                raise cannot_prepare(bench.station.settings.state, disk.no_room()) from error
             raise
         _confirm_unchanged(bench, build)
     except BaseException:

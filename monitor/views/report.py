@@ -7,13 +7,13 @@ came from outside (versions, file names, logs) is escaped by the templates.
 from __future__ import annotations
 
 import base64
-import errno
 import hashlib
 import os
 from pathlib import Path
 
 from markupsafe import Markup
 
+from monitor import disk
 from monitor.errors import DiskFullError, MonitorError
 from monitor.resources import resource_dir
 from monitor.views.models import ReleaseLine, ReportView, RunView
@@ -60,7 +60,7 @@ def write(report: ReportView, path: Path) -> Path:
     except OSError as error:
         _remove(beside)
         kept = "everything that was measured, and a report that was there before"
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if disk.says_full(error):
             raise DiskFullError(
                 f"No room left on the disk for the report {path}.",
                 kept=kept,

@@ -116,6 +116,13 @@ def test_an_address_that_cannot_be_asked_is_a_mistake_for_good(http: Http, url: 
     assert error.value.permanent
 
 
+def test_no_message_shows_credentials_or_what_follows_the_question_mark(http: Http) -> None:
+    with pytest.raises(SourceError) as error:
+        get(http, "http://user:hunter2@127.0.0.1:9/simple/?token=hunter2", deadline_s=5)
+
+    assert "hunter2" not in str(error.value)
+
+
 def test_redirects_are_followed_a_few_times_and_not_for_ever() -> None:
     there = httpx.Response(302, headers={"Location": "https://other.example/page"})
     http, asked = answering(there, httpx.Response(200, text="here"))
@@ -277,28 +284,3 @@ def test_a_folder_that_cannot_be_made_is_this_hosts_fault(
 
     with pytest.raises(HostError, match="cannot be written"):
         download(http, file_url(index), tmp_path / "taken" / NAME)
-
-
-# ---------------------------------------------------------------------------------------------
-# Addresses
-
-
-def test_no_message_shows_credentials_or_what_follows_the_question_mark(http: Http) -> None:
-    with pytest.raises(SourceError) as error:
-        get(http, "http://user:hunter2@127.0.0.1:9/simple/?token=hunter2", deadline_s=5)
-
-    assert "hunter2" not in str(error.value)
-    assert net.shown("https://user:hunter2@index.example:8443/a?b=hunter2#c") == (
-        "https://index.example:8443/a"
-    )
-
-
-def test_credentials_go_to_the_host_they_are_for_and_to_no_other() -> None:
-    owner = "https://user:pass@index.example/simple/"
-
-    assert net.with_credentials_of("https://index.example/f.whl", owner) == (
-        "https://user:pass@index.example/f.whl"
-    )
-    for other in ("https://files.example/f.whl", "http://index.example/f.whl", "https://me@index.example/f"):
-        assert net.with_credentials_of(other, owner) == other
-    assert net.without_credentials("https://user:pass@index.example/f?q") == "https://index.example/f?q"

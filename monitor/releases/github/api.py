@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from monitor.addresses import shown
 from monitor.errors import SourceError, SourceLiedError
-from monitor.net import Http, Reply, refused, shown
+from monitor.net import Http, Reply, refused
 from monitor.releases.github.quota import Budget, Quota
 from monitor.releases.memory import held
 from monitor.settings_tables import GithubSettings
