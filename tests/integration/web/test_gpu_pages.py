@@ -3,47 +3,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from starlette.testclient import TestClient
 
 from monitor.gpu.identity import read_gpus
 from monitor.steps import gpu
 from monitor.steps.station import Station
 from monitor.store.queries import quarantines
-from monitor.web.app import create_app
 from standins import nvml
-from standins.web import TOKEN, Recorder, empty_station
+from standins.web import TOKEN, Recorder
+from standins.web_reading import client_of
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Station, nvml.Driver]]:
+def machine(quiet: Station, monkeypatch: pytest.MonkeyPatch) -> tuple[Station, nvml.Driver]:
     driver = nvml.install(monkeypatch)
-    with empty_station(tmp_path) as station:
-        station.host = replace(station.host, gpu=read_gpus()[0])
-        yield station, driver
-
-
-def client_of(station: Station) -> TestClient:
-    return TestClient(
-        create_app(station, actions=Recorder()), base_url="http://127.0.0.1:8640", follow_redirects=False
-    )
+    quiet.host = replace(quiet.host, gpu=read_gpus()[0])
+    return quiet, driver
 
 
 def test_the_page_and_the_api_say_what_the_gpu_is_and_does(machine: tuple[Station, nvml.Driver]) -> None:
     station, driver = machine
     driver.cards[0].processes = [4711]
-    page = client_of(station).get("/status").text
+    page = client_of(station, Recorder()).get("/status").text
     assert nvml.WORKSTATION in page
     assert "May be measured on." in page
     assert "4711" in page
-    facts = client_of(station).get("/api/v1/status").json()["gpu"]
+    facts = client_of(station, Recorder()).get("/api/v1/status").json()["gpu"]
     assert facts["facts"]["power_limit_w"] == 600.0
     assert facts["now"]["processes"] == [4711]
-    assert "mtp_monitor_gpu_held 0.0" in client_of(station).get("/metrics").text
+    assert "mtp_monitor_gpu_held 0.0" in client_of(station, Recorder()).get("/metrics").text
 
 
 def test_a_gpu_in_quarantine_is_released_by_somebody_who_says_why(
@@ -58,7 +48,7 @@ def test_a_gpu_in_quarantine_is_released_by_somebody_who_says_why(
             reason="Memory <b>did not</b> come back.",
             now=station.clock(),
         )
-    client = client_of(station)
+    client = client_of(station, Recorder())
     page = client.get("/status").text
     assert "Nothing is measured on it." in page
     assert "Memory &lt;b&gt;did not&lt;/b&gt; come back." in page
@@ -82,6 +72,6 @@ def test_a_gpu_in_quarantine_is_released_by_somebody_who_says_why(
 def test_a_lost_gpu_is_said_and_the_page_still_answers(machine: tuple[Station, nvml.Driver]) -> None:
     station, driver = machine
     driver.fail("*", "GPU_IS_LOST")
-    answer = client_of(station).get("/status")
+    answer = client_of(station, Recorder()).get("/status")
     assert answer.status_code == 200
     assert "GPU is lost" in answer.text

@@ -12,16 +12,14 @@ from starlette.testclient import TestClient
 from monitor.settings import WebSettings
 from monitor.steps.station import Station
 from monitor.web import security
-from monitor.web.app import create_app
 from monitor.web.security import Access, HostNames
 from standins.web import TOKEN, Past, Recorder, station
+from standins.web_reading import BEARER, client_of
 
-ADDRESS = "http://127.0.0.1:8640"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-BEARER = {"authorization": f"Bearer {TOKEN}"}
 REASON = {"who": "Ada", "why": "known"}
 
 
@@ -29,14 +27,6 @@ REASON = {"who": "Ada", "why": "known"}
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Station, Past]]:
     with station(tmp_path_factory.mktemp("web"), allowed_hosts=("mon.example", "proxy.example:8443")) as both:
         yield both
-
-
-@pytest.fixture
-def site(filled: tuple[Station, Past]) -> tuple[TestClient, Recorder, Past]:
-    found, past = filled
-    recorder = Recorder()
-    app = create_app(found, actions=recorder)
-    return TestClient(app, base_url=ADDRESS, follow_redirects=False), recorder, past
 
 
 # ---------------------------------------------------------------------------------------------
@@ -69,9 +59,9 @@ def site(filled: tuple[Station, Past]) -> tuple[TestClient, Recorder, Past]:
     ],
 )
 def test_only_names_on_the_list_are_answered(
-    host: str, status: int, site: tuple[TestClient, Recorder, Past]
+    host: str, status: int, visitor: tuple[TestClient, Recorder, Past]
 ) -> None:
-    client, _, _ = site
+    client, _, _ = visitor
     for path in ("/login", "/healthz", "/static/pages.css", "/api/v1/runs"):
         assert client.get(path, headers={"host": host}).status_code == status, path
 
@@ -91,8 +81,8 @@ def test_the_address_listened_on_and_the_public_one_are_names_too() -> None:
     ["/", "/runs/1", "/nothing", "/api/v1/runs", "/api/v1/nothing", "/healthz", "/metrics",
      "/static/pages.css", "/runs/1/report.html"],
 )  # fmt: skip
-def test_every_answer_carries_the_headers(path: str, site: tuple[TestClient, Recorder, Past]) -> None:
-    client, _, _ = site
+def test_every_answer_carries_the_headers(path: str, visitor: tuple[TestClient, Recorder, Past]) -> None:
+    client, _, _ = visitor
     answer = client.get(path)
     assert answer.headers["content-security-policy"] == POLICY
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -101,8 +91,8 @@ def test_every_answer_carries_the_headers(path: str, site: tuple[TestClient, Rec
     assert refused.headers["content-security-policy"] == POLICY
 
 
-def test_a_body_is_bounded_with_and_without_its_length(site: tuple[TestClient, Recorder, Past]) -> None:
-    client, recorder, past = site
+def test_a_body_is_bounded_with_and_without_its_length(visitor: tuple[TestClient, Recorder, Past]) -> None:
+    client, recorder, past = visitor
     address = f"/api/v1/incidents/{past.open}/resolve"
 
     def drip() -> Iterator[bytes]:
@@ -148,9 +138,9 @@ CHANGES = [
     ],
 )
 def test_a_change_needs_the_right_token(
-    path: str, header: str | None, site: tuple[TestClient, Recorder, Past]
+    path: str, header: str | None, visitor: tuple[TestClient, Recorder, Past]
 ) -> None:
-    client, recorder, past = site
+    client, recorder, past = visitor
     address = path.format(open=past.open, dead=past.dead)
     headers = {} if header is None else {"authorization": header.encode("latin-1")}
     answer = client.post(address, json=REASON, headers=headers)
@@ -163,7 +153,7 @@ def test_a_change_needs_the_right_token(
 def test_without_a_configured_token_nothing_can_be_changed_and_the_pages_say_so(tmp_path: Path) -> None:
     with station(tmp_path, token=None) as (found, past):
         recorder = Recorder()
-        client = TestClient(create_app(found, actions=recorder), base_url=ADDRESS, follow_redirects=False)
+        client = client_of(found, recorder)
         for header in (None, "Bearer ", "Bearer None", f"Bearer {TOKEN}"):
             headers = {} if header is None else {"authorization": header}
             answer = client.post(f"/api/v1/incidents/{past.open}/resolve", json=REASON, headers=headers)
@@ -189,9 +179,9 @@ def test_the_token_is_kept_as_a_hash_only() -> None:
 
 
 def test_no_get_changes_anything(
-    filled: tuple[Station, Past], site: tuple[TestClient, Recorder, Past]
+    filled: tuple[Station, Past], visitor: tuple[TestClient, Recorder, Past]
 ) -> None:
-    client, recorder, past = site
+    client, recorder, past = visitor
     before = (filled[0].settings.state / "monitor.sqlite3").read_bytes()
     addresses = [
         f"/incidents/{past.open}/acknowledge?who=a&why=b",

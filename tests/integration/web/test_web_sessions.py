@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,27 +15,11 @@ from factory_values import NOW
 from monitor.settings import WebSettings
 from monitor.steps.station import Station
 from monitor.web import security
-from monitor.web.app import create_app
 from monitor.web.security import Access, local_path
 from standins.web import TOKEN, Past, Recorder, station
+from standins.web_reading import ADDRESS, BEARER, client_of
 
-ADDRESS = "http://127.0.0.1:8640"
-BEARER = {"authorization": f"Bearer {TOKEN}"}
 REASON = {"who": "Ada", "why": "known"}
-
-
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Station, Past]]:
-    with station(tmp_path_factory.mktemp("web")) as both:
-        yield both
-
-
-@pytest.fixture
-def site(filled: tuple[Station, Past]) -> tuple[TestClient, Recorder, Past]:
-    found, past = filled
-    recorder = Recorder()
-    app = create_app(found, actions=recorder)
-    return TestClient(app, base_url=ADDRESS, follow_redirects=False), recorder, past
 
 
 def log_in(client: TestClient, token: str = TOKEN, to: str = "/") -> Any:
@@ -50,9 +33,9 @@ def csrf_of(client: TestClient, path: str = "/runs") -> str:
 
 
 def test_a_login_gives_a_cookie_that_scripts_and_other_sites_cannot_use(
-    site: tuple[TestClient, Recorder, Past],
+    visitor: tuple[TestClient, Recorder, Past],
 ) -> None:
-    client, _, _ = site
+    client, _, _ = visitor
     wrong = log_in(client, token="guess")
     assert (wrong.status_code, wrong.headers.get("set-cookie")) == (401, None)
     assert "That is not the token." in wrong.text
@@ -88,9 +71,9 @@ def test_a_form_changes_an_incident_and_leads_back_to_it(
     action: str,
     asked: tuple[Any, ...],
     more: dict[str, str],
-    site: tuple[TestClient, Recorder, Past],
+    visitor: tuple[TestClient, Recorder, Past],
 ) -> None:
-    client, recorder, past = site
+    client, recorder, past = visitor
     log_in(client)
     form = REASON | more | {"csrf": csrf_of(client)}
     answer = client.post(f"/incidents/{past.open}/{action}", data=form)
@@ -100,9 +83,9 @@ def test_a_form_changes_an_incident_and_leads_back_to_it(
 
 
 def test_the_forms_of_an_incident_name_the_addresses_that_take_them(
-    site: tuple[TestClient, Recorder, Past],
+    visitor: tuple[TestClient, Recorder, Past],
 ) -> None:
-    client, recorder, past = site
+    client, recorder, past = visitor
     log_in(client)
     for incident, expected in ((past.open, 5), (past.resolved, 1)):
         page = client.get(f"/incidents/{incident}").text
@@ -126,9 +109,9 @@ def test_the_forms_of_an_incident_name_the_addresses_that_take_them(
     ],
 )
 def test_a_form_without_its_token_name_or_reason_changes_nothing(
-    change: dict[str, str], status: int, site: tuple[TestClient, Recorder, Past]
+    change: dict[str, str], status: int, visitor: tuple[TestClient, Recorder, Past]
 ) -> None:
-    client, recorder, past = site
+    client, recorder, past = visitor
     log_in(client)
     form = REASON | {"csrf": csrf_of(client)} | change
     answer = client.post(f"/incidents/{past.open}/resolve", data=form)
@@ -138,9 +121,9 @@ def test_a_form_without_its_token_name_or_reason_changes_nothing(
 
 
 def test_a_csrf_token_is_good_for_its_own_session_only(
-    filled: tuple[Station, Past], site: tuple[TestClient, Recorder, Past]
+    filled: tuple[Station, Past], visitor: tuple[TestClient, Recorder, Past]
 ) -> None:
-    client, recorder, past = site
+    client, recorder, past = visitor
     other = TestClient(client.app, base_url=ADDRESS, follow_redirects=False)
     log_in(client)
     log_in(other)
@@ -161,9 +144,9 @@ def test_a_csrf_token_is_good_for_its_own_session_only(
     ],
 )
 def test_a_form_of_another_site_is_refused_even_with_everything_right(
-    headers: dict[str, str], site: tuple[TestClient, Recorder, Past]
+    headers: dict[str, str], visitor: tuple[TestClient, Recorder, Past]
 ) -> None:
-    client, recorder, past = site
+    client, recorder, past = visitor
     log_in(client)
     form = REASON | {"csrf": csrf_of(client)}
     answer = client.post(f"/incidents/{past.open}/resolve", data=form, headers=headers)
@@ -174,8 +157,8 @@ def test_a_form_of_another_site_is_refused_even_with_everything_right(
     assert len(recorder.asked) == 1
 
 
-def test_a_form_is_read_only_as_a_form(site: tuple[TestClient, Recorder, Past]) -> None:
-    client, recorder, past = site
+def test_a_form_is_read_only_as_a_form(visitor: tuple[TestClient, Recorder, Past]) -> None:
+    client, recorder, past = visitor
     log_in(client)
     address = f"/incidents/{past.open}/resolve"
     assert client.post(address, json=REASON | {"csrf": csrf_of(client)}).status_code == 415
@@ -185,8 +168,8 @@ def test_a_form_is_read_only_as_a_form(site: tuple[TestClient, Recorder, Past]) 
     assert recorder.asked == []
 
 
-def test_without_a_session_a_form_leads_to_the_login(site: tuple[TestClient, Recorder, Past]) -> None:
-    client, recorder, past = site
+def test_without_a_session_a_form_leads_to_the_login(visitor: tuple[TestClient, Recorder, Past]) -> None:
+    client, recorder, past = visitor
     answer = client.post(f"/incidents/{past.open}/resolve", data=REASON | {"csrf": "0" * 64})
     assert answer.status_code == 401
     assert "log in with the token" in answer.text
@@ -196,16 +179,18 @@ def test_without_a_session_a_form_leads_to_the_login(site: tuple[TestClient, Rec
     assert recorder.asked == []
 
 
-def test_the_api_does_not_look_at_cookies(site: tuple[TestClient, Recorder, Past]) -> None:
-    client, recorder, past = site
+def test_the_api_does_not_look_at_cookies(visitor: tuple[TestClient, Recorder, Past]) -> None:
+    client, recorder, past = visitor
     log_in(client)
     answer = client.post(f"/api/v1/incidents/{past.open}/resolve", json=REASON)
     assert answer.status_code == 401
     assert recorder.asked == []
 
 
-def test_a_logout_ends_the_session_for_a_copied_cookie_too(site: tuple[TestClient, Recorder, Past]) -> None:
-    client, _, _ = site
+def test_a_logout_ends_the_session_for_a_copied_cookie_too(
+    visitor: tuple[TestClient, Recorder, Past],
+) -> None:
+    client, _, _ = visitor
     log_in(client)
     copied = dict(client.cookies)
     assert client.post("/logout", data={"csrf": "wrong"}).status_code == 403
@@ -247,8 +232,8 @@ def test_a_session_ends_by_itself_and_there_are_never_too_many(monkeypatch: pyte
         ("", "/"),
     ],
 )
-def test_a_login_never_leads_away(target: str, path: str, site: tuple[TestClient, Recorder, Past]) -> None:
-    client, _, _ = site
+def test_a_login_never_leads_away(target: str, path: str, visitor: tuple[TestClient, Recorder, Past]) -> None:
+    client, _, _ = visitor
     assert local_path(target) == path
     assert log_in(client, to=target).headers["location"] == path
 
@@ -256,7 +241,7 @@ def test_a_login_never_leads_away(target: str, path: str, site: tuple[TestClient
 def test_a_run_and_a_delivery_are_asked_for_by_forms(tmp_path: Path) -> None:
     with station(tmp_path) as (found, past):
         recorder = Recorder()
-        client = TestClient(create_app(found, actions=recorder), base_url=ADDRESS, follow_redirects=False)
+        client = client_of(found, recorder)
         log_in(client)
         order = {"csrf": csrf_of(client), "check": "synthetic-qwen35-cpu", "release": "xllamacpp==0.2.44"}
         answer = client.post("/runs", data=order)
@@ -269,8 +254,8 @@ def test_a_run_and_a_delivery_are_asked_for_by_forms(tmp_path: Path) -> None:
         assert recorder.asked == [("replay", past.dead)]
 
 
-def test_a_logout_is_no_link(site: tuple[TestClient, Recorder, Past]) -> None:
-    client, _, _ = site
+def test_a_logout_is_no_link(visitor: tuple[TestClient, Recorder, Past]) -> None:
+    client, _, _ = visitor
     log_in(client)
     assert client.get("/logout").status_code == 405
     assert "Log out" in client.get("/").text

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
-from starlette.testclient import TestClient
 
 from factory_values import HOSTILE
 from monitor.domain import Artifact, Release
 from monitor.steps.station import Station
 from monitor.store.queries import listings
-from monitor.web.app import create_app
-from standins.web import Recorder, empty_station
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[tuple[TestClient, Station]]:
-    with empty_station(tmp_path, token=None) as station:
-        client = TestClient(create_app(station, actions=Recorder()), base_url="http://127.0.0.1:8640")
-        yield client, station
+from standins.web import Recorder
+from standins.web_reading import client_of
 
 
 def record(station: Station, *, name: str = "llama-b9300.tar.gz", notes: str = "") -> None:
@@ -44,10 +34,10 @@ def record(station: Station, *, name: str = "llama-b9300.tar.gz", notes: str = "
         listings.record(db, made, source="https://github.com/ggml-org/llama.cpp/releases", now=now)
 
 
-def test_a_release_shows_its_files_and_what_its_makers_say(site: tuple[TestClient, Station]) -> None:
-    client, station = site
-    record(station, name="older.tar.gz")
-    record(station, notes="Faster **MTP**\n<script>alert(1)</script>" + HOSTILE)
+def test_a_release_shows_its_files_and_what_its_makers_say(quiet: Station) -> None:
+    client = client_of(quiet, Recorder())
+    record(quiet, name="older.tar.gz")
+    record(quiet, notes="Faster **MTP**\n<script>alert(1)</script>" + HOSTILE)
     text = client.get("/releases/llama.cpp/9300").text
     assert "llama-b9300.tar.gz" in text
     assert "3.0 MiB" in text
@@ -65,8 +55,8 @@ def test_a_release_shows_its_files_and_what_its_makers_say(site: tuple[TestClien
 @pytest.mark.parametrize(
     "path", ["/", "/releases", "/healthz", "/metrics", "/api/v1/status", "/static/icon.svg"]
 )
-def test_head_is_answered_as_get_without_the_body(site: tuple[TestClient, Station], path: str) -> None:
-    client, _ = site
+def test_head_is_answered_as_get_without_the_body(quiet: Station, path: str) -> None:
+    client = client_of(quiet, Recorder())
     got, asked = client.get(path), client.head(path)
     assert asked.status_code == got.status_code != 405
     assert asked.content == b""
