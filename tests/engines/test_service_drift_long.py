@@ -7,8 +7,9 @@ from pathlib import Path
 from monitor.alerts.actions import IncidentActions
 from monitor.domain import Basis, IncidentState
 from monitor.store.queries import judgements, runs
-from standins.drifting import GOOD, STEP, begun, everything, live_through, slower
+from standins.drifting import GOOD, STEP, begun, live_through, slower
 from standins.service import World
+from standins.service_reading import everything
 
 
 def test_what_was_called_a_false_alarm_is_not_told_at_the_next_release(tmp_path: Path) -> None:

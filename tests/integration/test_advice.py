@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from sqlmodel import select
 
-from monitor import pipeline
 from monitor.alerts.actions import IncidentActions
 from monitor.domain import Exclusion, MessageType, Worth
 from monitor.pipeline import Station
@@ -16,7 +15,7 @@ from monitor.steps.advise import advise_all
 from monitor.store.models import StoredArtifact
 from monitor.store.queries import outbox
 from monitor.views.advice import Advised, said
-from standins.service import CHECK, Build, World, check
+from standins.service import CHECK, Build, World, check, cycle
 
 
 @pytest.fixture
@@ -24,11 +23,6 @@ def world(tmp_path: Path) -> World:
     made = World(tmp_path)
     made.release("2026.6.1")
     return made
-
-
-def cycle(station: Station, world: World) -> None:
-    pipeline.cycle(station)
-    world.wait(hours=1)
 
 
 def advised(station: Station) -> Advised:

@@ -17,12 +17,12 @@ from monitor.pipeline import RunRequest, Station
 from monitor.settings_tables import HostSettings
 from monitor.steps.publish import run_view, sample_sets
 from monitor.store import Subject
-from monitor.store.queries import calibrations, judgements, runs, sessions
+from monitor.store.queries import judgements, runs, sessions
 from monitor.store.queries.runs import Run
 from monitor.views.run_section import run_section
 from monitor.web.facts.run import run_facts
 from standins import searches
-from standins.service import CHECK, PROJECT, Build, World, check
+from standins.service import CHECK, PROJECT, Build, World, calibrated, check
 
 OLD, NEW, NEXT = "2026.6.100", "2026.6.101", "2026.6.102"
 SLOWER = Build(step_time_s=0.03)
@@ -167,14 +167,7 @@ def test_a_comparison_that_somebody_asked_for_is_not_measured_on(world: World) -
 
 def test_nothing_is_measured_on_where_old_and_new_take_turns(world: World) -> None:
     with world.station() as station:
-        with station.store.write() as db:
-            calibrations.save(
-                db,
-                machine_id="m1",
-                check_digest=world.checks[0].digest,
-                document={"alternate": True, "noise": {}},
-                now=world.clock(),
-            )
+        calibrated(station, world)
         world.wait(minutes=1)
         pipeline.cycle(station)
         assert verdict_on(station).verdict is Verdict.UNCHANGED

@@ -18,10 +18,11 @@ from monitor.domain import Action, Basis, Direction, IncidentState, MessageType,
 from monitor.pipeline import Station
 from monitor.steps.publish import sample_sets
 from monitor.steps.upstream import is_for_upstream, upstream
-from monitor.store.queries import incidents, judgements, outbox, runs
-from standins.drifting import FIRST, GOOD, STEP, begun, everything, live_through, slower
+from monitor.store.queries import judgements, outbox, runs
+from standins.drifting import FIRST, GOOD, STEP, begun, live_through, slower
 from standins.messages import readable
 from standins.service import World, check
+from standins.service_reading import actions, everything
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "messages.schema.json").read_text())
 
@@ -29,11 +30,6 @@ SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "messages.schema.json"
 def told(station: Station, kind: MessageType) -> list[dict]:
     with station.store.read() as db:
         return [message.data for message in outbox.messages(db) if message.type is kind]
-
-
-def actions(station: Station, incident: int = 1) -> list[Action]:
-    with station.store.read() as db:
-        return [step.action for step in incidents.log(db, incident)]
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from monitor.domain import Arm, Role, RunState, Verdict
 from monitor.pipeline import Station
 from monitor.steps.publish import run_view
 from monitor.store import Subject
-from monitor.store.queries import calibrations, judgements, runs, sessions
-from standins.service import PROJECT, Build, World
+from monitor.store.queries import judgements, runs, sessions
+from standins.service import PROJECT, Build, World, calibrated
 
 OLD, NEW = "2026.6.100", "2026.6.101"
 ANOTHER_DAY = 1.04
@@ -23,14 +23,7 @@ def measured(station: Station, world: World, *, alternate: bool, build: Build | 
     """Measure an old release, and on a slower day the new one; return its verdict."""
     world.release(OLD)
     pipeline.cycle(station)
-    with station.store.write() as db:
-        calibrations.save(
-            db,
-            machine_id="m1",
-            check_digest=world.checks[0].digest,
-            document={"alternate": alternate, "noise": {}},
-            now=world.clock(),
-        )
+    calibrated(station, world, alternate=alternate)
     world.wait(days=1)
     world.machine_slower = ANOTHER_DAY
     world.sessions.clear()
@@ -101,14 +94,7 @@ def test_where_the_old_release_is_gone_its_stored_sessions_are_compared_with(
         pipeline.cycle(station)
         old = next(iter(world.builds))
         world.builds[old] = Build(fault=fault)
-        with station.store.write() as db:
-            calibrations.save(
-                db,
-                machine_id="m1",
-                check_digest=world.checks[0].digest,
-                document={"alternate": True, "noise": {}},
-                now=world.clock(),
-            )
+        calibrated(station, world)
         world.wait(hours=1)
         world.release(NEW)
         pipeline.cycle(station)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from monitor import pipeline
-from monitor.domain import Incident
 from monitor.pipeline import Station
-from monitor.store.queries import incidents
 from standins.service import Build, World
 
 GOOD = Build()
@@ -30,8 +28,3 @@ def begun(station: Station, world: World) -> None:
     world.release(FIRST, GOOD)
     pipeline.cycle(station)
     world.wait(hours=4)
-
-
-def everything(station: Station) -> list[Incident]:
-    with station.store.read() as db:
-        return sorted(incidents.in_state(db), key=lambda item: item.id)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from monitor import pipeline
 from monitor.domain import (
     Arm,
     Artifact,
@@ -39,7 +40,7 @@ from monitor.settings import Assignment, Settings, SourceSettings
 from monitor.steps.provision import Weights
 from monitor.steps.station import Station
 from monitor.store import Store
-from monitor.store.queries import hosts
+from monitor.store.queries import calibrations, hosts
 from standins.engine import standin_check
 
 PROJECT = "xllamacpp"
@@ -72,6 +73,24 @@ def check(**changes: Any) -> Check:
         "judging": {"blocks_min": 2, "blocks_max": 4, "blocks_reference": 6, "confirm_blocks_max": 2},
     }
     return standin_check(**known | changes)
+
+
+def cycle(station: Station, world: World) -> None:
+    """Let a round pass, and an hour."""
+    pipeline.cycle(station)
+    world.wait(hours=1)
+
+
+def calibrated(station: Station, world: World, *, alternate: bool = True) -> None:
+    """Let the check's calibration say whether old and new take turns, as they do where days differ."""
+    with station.store.write() as db:
+        calibrations.save(
+            db,
+            machine_id=world.host().machine_id,
+            check_digest=world.checks[0].digest,
+            document={"alternate": alternate, "noise": {}},
+            now=world.clock(),
+        )
 
 
 @dataclass
