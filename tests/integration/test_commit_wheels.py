@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from monitor.errors import ConfigurationError, SourceError, SourceLiedError
 from monitor.net import Http
 from monitor.releases.commit_wheels import CommitWheels
 from monitor.settings_tables import SourceSettings
+from standins.loopback import Loopback
 from standins.wheels import wheel
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -65,16 +65,9 @@ def place() -> Iterator[Place]:
         def do_HEAD(self) -> None:
             self.answer(body=False)
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        made = Place(f"http://127.0.0.1:{server.server_address[1]}")
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with Loopback(Handler) as server:
+        made = Place(server.url)
         yield made
-        server.shutdown()
-        thread.join()
 
 
 def source(place: Place, folder: Path | None, *, hours: float = 0.0, **more: Any) -> CommitWheels:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +20,7 @@ from monitor.net import Http
 from monitor.releases.policy import decide
 from monitor.releases.registry import NEWEST, Registry
 from monitor.settings_tables import SourceSettings
+from standins.loopback import Loopback
 
 NAME = "ggml-org/llama.cpp"
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -37,7 +37,7 @@ class RegistryServer:
 
     @property
     def host(self) -> str:
-        return f"127.0.0.1:{self._server.server_port}"
+        return self._served.host
 
     def __enter__(self) -> Self:
         registry = self
@@ -48,21 +48,13 @@ class RegistryServer:
 
             do_HEAD = do_GET  # noqa: N815
 
-            def log_message(self, *_: object) -> None:
-                """Stay silent."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = False
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
+        self._served = Loopback(Handler)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._served.close()
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         parts, query = urlsplit(handler.path), parse_qs(urlsplit(handler.path).query)

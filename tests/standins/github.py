@@ -18,7 +18,7 @@ import json
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -26,6 +26,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from monitor.settings_tables import GithubSettings
 from standins.github_documents import DOWNLOADS, REPOSITORY, Documents, File, Release, feed
 from standins.github_exchange import ANSWERS, PAUSES, Exchange, Fault, Request, Window, limits
+from standins.loopback import Loopback
 
 
 class GithubServer:
@@ -49,8 +50,7 @@ class GithubServer:
         self._windows: dict[str, Window] = {}
         self._paused_until: datetime | None = None
         self._over = threading.Event()
-        self._servers: dict[str, ThreadingHTTPServer] = {}
-        self._threads: list[threading.Thread] = []
+        self._served: dict[str, Loopback] = {}
 
     # -----------------------------------------------------------------------------------------
     # What is released
@@ -133,28 +133,18 @@ class GithubServer:
     # Serving
 
     def __enter__(self) -> Self:
-        for name in ("main", "files"):
-            server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler(name))
-            # Joined on close: no thread outlives the test.
-            server.daemon_threads = False
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-            thread.start()
-            self._servers[name] = server
-            self._threads.append(thread)
+        self._served = {name: Loopback(self._handler(name)) for name in ("main", "files")}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        for server in self._servers.values():
-            server.shutdown()
-            server.server_close()
-        for thread in self._threads:
-            thread.join()
+        for one in self._served.values():
+            one.close()
 
     def _root(self, name: str) -> str:
-        return f"http://127.0.0.1:{self._servers[name].server_port}"
+        return self._served[name].url
 
     @property
     def _documents(self) -> Documents:
@@ -179,9 +169,6 @@ class GithubServer:
                         github._web(exchange)
                 except (BrokenPipeError, ConnectionResetError):
                     self.close_connection = True  # the client has seen enough
-
-            def log_message(self, *_: object) -> None:
-                """Stay silent."""
 
         return Handler
 

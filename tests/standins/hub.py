@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any, Self
+
+from standins.loopback import Loopback
 
 COMMIT = "a" * 40
 WEIGHTS = bytes(range(256)) * 2000
@@ -74,27 +75,18 @@ class HubServer:
         return [path for path, _, _ in self.seen if "/resolve/" in path]
 
     def __enter__(self) -> Self:
-        bound = type("Bound", (_Handler,), {"hub": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), bound)
-        self._server.daemon_threads = False  # joined on close: no thread outlives the test
-        self.address = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
+        self._served = Loopback(type("Bound", (_Handler,), {"hub": self}))
+        self.address = self._served.url
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._served.close()
 
 
 class _Handler(BaseHTTPRequestHandler):
     hub: HubServer
-
-    def log_message(self, *_: object) -> None:
-        pass
 
     def do_GET(self) -> None:
         hub, path = self.hub, self.path

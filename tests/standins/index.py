@@ -18,13 +18,15 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import quote, unquote, urlsplit
 
 from packaging.utils import canonicalize_name
 from pypi_simple import UnparsableFilenameError, parse_filename
+
+from standins.loopback import Loopback
 
 JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 
@@ -78,8 +80,7 @@ class IndexServer:
         self.requests: list[Request] = []
         self._pages: dict[str, _Page] = {}
         self._over = threading.Event()
-        self._server: ThreadingHTTPServer | None = None
-        self._thread: threading.Thread | None = None
+        self._served: Loopback | None = None
 
     # -----------------------------------------------------------------------------------------
     # What it lists
@@ -130,31 +131,20 @@ class IndexServer:
 
             do_HEAD = do_GET  # noqa: N815
 
-            def log_message(self, *_: object) -> None:
-                """Stay silent."""
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        # Joined on close: no thread outlives the test.
-        server.daemon_threads = False
-        self._server = server
-        self._thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
+        self._served = Loopback(Handler)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        assert self._server is not None
-        assert self._thread is not None
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        assert self._served is not None
+        self._served.close()
 
     @property
     def root(self) -> str:
-        assert self._server is not None, "only inside `with`"
-        return f"http://127.0.0.1:{self._server.server_port}"
+        assert self._served is not None, "only inside `with`"
+        return self._served.url
 
     @property
     def url(self) -> str:

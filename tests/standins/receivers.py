@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import json
 import re
-import ssl
 import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any, Self
 
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
+
+from standins.loopback import Loopback
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,7 @@ class Receiver:
         self.posts: list[Post] = []
         self._certificate = certificate
         self._over = threading.Event()
-        self._server: ThreadingHTTPServer | None = None
-        self._thread: threading.Thread | None = None
+        self._served: Loopback | None = None
 
     def judge(self, post: Post) -> Answer:
         """Return the answer to a request for which none is prepared."""
@@ -69,35 +69,20 @@ class Receiver:
                 receiver.posts.append(Post(self.path, {"method": "GET"}, b""))
                 _send(self, Answer())
 
-            def log_message(self, *_: object) -> None:
-                """Stay silent."""
-
-        server = _Quiet(("127.0.0.1", 0), Handler)
-        # Joined on close: no thread outlives the test.
-        server.daemon_threads = False
-        if self._certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(*self._certificate)
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-        self._server = server
-        self._thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
+        self._served = Loopback(Handler, certificate=self._certificate)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        assert self._server is not None
-        assert self._thread is not None
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        assert self._served is not None
+        self._served.close()
 
     @property
     def port(self) -> int:
-        assert self._server is not None, "only inside `with`"
-        return int(self._server.server_port)
+        assert self._served is not None, "only inside `with`"
+        return self._served.port
 
     @property
     def url(self) -> str:
@@ -205,11 +190,6 @@ def as_shown(text: str) -> str:
     """Return a text as a reader sees it: links by their words, entities as what they stand for."""
     text = re.sub(r"<(https?://[^|>]+)\|([^>]*)>", r"\2", text)
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
-
-
-class _Quiet(ThreadingHTTPServer):
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Leave it to the client to say what went wrong: a refused certificate is a test's point."""
 
 
 def _send(handler: BaseHTTPRequestHandler, answer: Answer) -> None:

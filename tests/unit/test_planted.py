@@ -12,7 +12,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -34,6 +33,7 @@ from monitor.errors import ConfigurationError
 from monitor.planted import hook
 from monitor.planted.names import is_planted
 from monitor.planted.wheels import Fault, plant
+from standins.loopback import Loopback
 
 HOOK = Path(hook.__file__)
 VERSION = "2026.10.11549"
@@ -283,12 +283,8 @@ def test_a_hanging_server_looks_ready_and_answers_no_completion(
             self.end_headers()
             self.wfile.write(b"ok")
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Ready) as real:
-        threading.Thread(target=real.serve_forever, daemon=True).start()
-        monkeypatch.setattr(Server, "listening_address", f"http://127.0.0.1:{real.server_address[1]}")
+    with Loopback(Ready) as real:
+        monkeypatch.setattr(Server, "listening_address", real.url)
         address = start(Fault.HANG, mtp=False).listening_address.removeprefix("http://")
         connection = http.client.HTTPConnection(address, timeout=30)
         connection.request("GET", "/health")
@@ -299,7 +295,6 @@ def test_a_hanging_server_looks_ready_and_answers_no_completion(
         with pytest.raises(TimeoutError):
             connection.getresponse()
         connection.close()
-        real.shutdown()
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
