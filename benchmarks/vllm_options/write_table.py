@@ -2,9 +2,9 @@
 
     python benchmarks/vllm_options/write_table.py VERSION=PYTHON …
 
-Each PYTHON is that of an environment with the version in it (docs/vllm.md says how one is made without a
-GPU); it is asked with `ask.py`. One line for each state that an option, a key or method of
-`--speculative-config`, or a variable was in, from which version to which.
+Each PYTHON is that of an environment with the version in it; it is asked with `ask.py`, which needs no GPU.
+One line for each state that an option, a key or method of `--speculative-config`, or a variable was in, from
+which version to which.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
 
 
 def test_the_index_names_every_page() -> None:
@@ -18,3 +19,10 @@ def test_every_link_between_pages_leads_somewhere() -> None:
     for page in DOCS.glob("*.md"):
         for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
             assert "://" in link or (DOCS / link).exists(), f"{page.name}: {link}"
+
+
+def test_every_file_that_a_page_names_is_there() -> None:
+    parts = "alembic|benchmarks|docs|monitor|templates|tests"
+    for page in (ROOT / "README.md", *DOCS.glob("*.md")):
+        for path in re.findall(rf"`((?:{parts})/[\w./-]*)", page.read_text(encoding="utf-8")):
+            assert (ROOT / path).exists(), f"{page.name}: {path}"
