@@ -58,7 +58,9 @@ class VllmHttp:
             return Request("/v1/completions", merge_sampling({**body, "prompt": prompt.text}, check))
         body["messages"] = list(prompt.messages)
         if prompt.tools:
-            body["tools"] = list(prompt.tools)
+            # Without a choice vLLM takes "auto", and refuses that where no parser of tool calls is set. The
+            # template gets the tools all the same, and a call is counted as the text that it is.
+            body |= {"tools": list(prompt.tools), "tool_choice": "none"}
         return Request("/v1/chat/completions", merge_sampling(body, check))
 
     def read(self, events: Sequence[Event], prompt: Prompt, check: Check) -> Completion:

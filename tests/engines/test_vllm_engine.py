@@ -57,8 +57,9 @@ def model(check: Check, tmp_path: Path) -> Path:
 def measure(environment: Environment, check: Check, model: Path, tmp_path: Path) -> Iterator[Measure]:
     def run(arm: Arm = Arm.MTP, **changes: Any) -> tuple[Session, tuple[Sample, ...]]:
         on_sample, inquiry = changes.pop("on_sample", None), changes.pop("inquiry", None)
+        changed = replace(check, **changes)
         return measure_session(
-            check=replace(check, **changes),
+            check=changed,
             engine=engine_for("vllm"),
             environment=environment,
             model=model,
@@ -68,7 +69,7 @@ def measure(environment: Environment, check: Check, model: Path, tmp_path: Path)
             block=0,
             order=0,
             role=Role.SCREEN,
-            prompts=[prompt for workload in check.workloads for prompt in workload.prompts],
+            prompts=[prompt for workload in changed.workloads for prompt in workload.prompts],
             log=tmp_path / "engine.log",
             scratch=tmp_path / "scratch",
             on_sample=on_sample,
@@ -135,6 +136,27 @@ def test_the_baseline_tells_by_how_much_it_prefers_what_it_said(measure: Measure
     assert session.margins is not None
     assert len(session.margins) == 8, session.effective
     assert all(margin.nats > 0 for margin in session.margins)
+
+
+def test_the_tools_of_a_prompt_reach_the_template_and_no_parser_is_needed(
+    measure: Measure, check: Check, model: Path
+) -> None:
+    template = "{% for tool in tools or [] %}{{ tool | tojson }}{% endfor %}{{ messages[0].content }}"
+    (model / "chat_template.jinja").write_text(template, encoding="utf-8")
+    shipped = load_check("qwen-3.6-27b-vllm-fp8.n3")
+    (tool,) = [workload for workload in shipped.workloads if workload.name == "tool"]
+    asked = [replace(prompt, max_tokens=32) for prompt in tool.prompts]
+    plain = replace(asked[0], id="plain", tools=())
+
+    _, samples = measure(
+        serve={**check.serve, "context": 4096},
+        workloads=(replace(tool, prompts=(*asked, plain)),),
+    )
+
+    read = {sample.prompt: sample.prompt_tokens or 0 for sample in samples}
+    assert read["plain"] == len(plain.messages[0]["content"])  # a byte is a token of this model
+    for prompt in asked:
+        assert read[prompt.id] > len(json.dumps(prompt.tools)) * 0.9
 
 
 def test_what_is_installed_is_compiled(

@@ -13,6 +13,7 @@ import pytest
 
 from monitor.bench.margins import Inquiry
 from monitor.bench.session import measure_session
+from monitor.checks.loader import load_check
 from monitor.domain import (
     Arm,
     Artifact,
@@ -43,6 +44,7 @@ def measured(
     *,
     version: str = "0.32.0",
     inquiry: Inquiry | None = None,
+    prompts: tuple[Prompt, ...] = PROMPTS,
     **serve_mtp: Any,
 ) -> tuple[Session, tuple[Sample, ...]]:
     """Measure the stand-in as the engine `vllm` starts it."""
@@ -75,7 +77,7 @@ def measured(
         block=0,
         order=0,
         role=Role.SCREEN,
-        prompts=PROMPTS,
+        prompts=prompts,
         log=folder / f"{arm}.log",
         scratch=folder / "scratch",
         inquiry=inquiry,
@@ -136,6 +138,14 @@ def test_draft_weights_that_were_not_loaded_are_a_dead_drafter(tmp_path: Path) -
 def test_counters_with_other_names_are_not_taken_for_no_drafts(tmp_path: Path) -> None:
     with pytest.raises(EngineReplyError, match=r"metric missing.*spec_decode_total_accepted"):
         measured(tmp_path, Arm.MTP, "renamed")
+
+
+def test_tools_are_offered_without_a_parser_for_their_calls(tmp_path: Path) -> None:
+    (tool,) = [
+        workload for workload in load_check("qwen-3.6-27b-vllm-fp8.n3").workloads if workload.name == "tool"
+    ]
+    _, samples = measured(tmp_path, Arm.MTP, prompts=tool.prompts)
+    assert {sample.prompt for sample in samples} == {prompt.id for prompt in tool.prompts}
 
 
 def test_a_deprecated_method_is_rewritten_by_the_server_and_recorded(tmp_path: Path) -> None:

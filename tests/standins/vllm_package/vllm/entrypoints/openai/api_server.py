@@ -98,6 +98,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if body.get("tools") and body.get("tool_choice", "auto") == "auto":
+            self.refuse(
+                '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'
+            )
+            return
         if not body.get("stream"):
             self.at_once(body)
             return
@@ -111,8 +116,17 @@ class Handler(BaseHTTPRequestHandler):
             if FAULT == "dies" and asked:
                 say(f"{ERROR} EngineDeadError: EngineCore encountered an issue.")
                 os.kill(os.getpid(), signal.SIGKILL)
-        asked.add(body["prompt"])
+        asked.add(said(body))
         self.wfile.write(b"data: [DONE]\n\n")
+
+    def refuse(self, why: str) -> None:
+        error = {"message": why, "type": "BadRequestError", "param": None, "code": 400}
+        content = json.dumps({"error": error}).encode()
+        self.send_response(400)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
     def at_once(self, body: dict[str, Any]) -> None:
         """Answer what is asked for a margin: the prompt's tokens, and then what is likely behind them."""
@@ -133,6 +147,11 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+def said(body: dict[str, Any]) -> str:
+    """Return what is asked: a text, or the messages of a chat."""
+    return str(body["prompt"] if "prompt" in body else body["messages"])
+
+
 def answer(body: dict[str, Any]) -> list[dict[str, Any]]:
     n, step = body["max_tokens"], 1 + (DRAFT if DRAFTS and FAULT != "draft-not-loaded" else 0)
     starts = [0, *range(1, n, step)]
@@ -144,7 +163,7 @@ def answer(body: dict[str, Any]) -> list[dict[str, Any]]:
         counted["drafts"] += steps
         counted["draft_tokens"] += told["num_draft_tokens"]
         counted["accepted_tokens"] += told["num_accepted_draft_tokens"]
-    again = body["prompt"] in asked and FAULT != "no-prefix-cache"
+    again = said(body) in asked and FAULT != "no-prefix-cache"
     cached = 4 if OPTIONS.enable_prefix_caching and again else 0
     events: list[dict[str, Any]] = [
         {"choices": [{"token_ids": tokens, "finish_reason": None if i < steps else "length"}]}
