@@ -76,10 +76,13 @@ class Watch(NoWatch):
         card: Card,
         *,
         index: int = 0,
+        serving: bool = False,
         every_s: float | None = EVERY_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Look for the first time, and go on every `every_s` seconds (None: only when asked).
+
+        `serving` says that the engine is on the card already, as a server that its owner runs.
 
         Raises:
             GpuFaultError: when the GPU is lost already.
@@ -93,6 +96,9 @@ class Watch(NoWatch):
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._before = read(card, clock())
+        self._serving = serving
+        # The server's process cannot be told from others that are there; those that come later can.
+        self._there = self._before.processes if serving else ()
         self._readings: list[Reading] = [self._before]
         self._thread = threading.Thread(target=self._go_on, name="gpu-watch", daemon=True)
         if every_s is not None:
@@ -145,7 +151,12 @@ class Watch(NoWatch):
         with self._lock:
             everything = list(self._readings)
         measured = self._from(since)
-        most = [one.memory_used_bytes for one in everything if one.memory_used_bytes is not None]
+        most = [
+            one.memory_used_bytes
+            for one in everything
+            # What a server took that ran before the first look is not known.
+            if one.memory_used_bytes is not None and not self._serving
+        ]
         before, last = self._before, everything[-1]
         facts = summary(measured) | {"trace": trace(measured)}
         if last.ecc_corrected and last.ecc_corrected != before.ecc_corrected:
@@ -193,6 +204,6 @@ class Watch(NoWatch):
             return [one for one in self._readings if one.at_s >= mark] or self._readings[-1:]
 
     def _foreign(self, reading: Reading) -> list[int]:
-        own = [pid for pid in reading.processes if self._owns(pid)]
+        own = [pid for pid in reading.processes if pid in self._there or self._owns(pid)]
         # Where not even the engine is seen, process ids are those of another namespace and say nothing.
         return [pid for pid in reading.processes if pid not in own] if own else []

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from monitor.domain import Check
+from monitor.engines.endpoint import EndpointEngine
 from monitor.errors import GpuFaultError, UnknownNameError
 from monitor.gpu.driver import ADVICE, Card, opened_card
 from monitor.gpu.readiness import Readiness, soundness
@@ -59,6 +60,8 @@ def held(station: Station, check: Check | None) -> str | None:
 def make_ready(station: Station, check: Check) -> None:
     """Wait until the GPU that `check` is measured on is free; nothing is done for a check of the CPU.
 
+    A server that its owner runs is on the card already, with its memory: then it only has to be sound.
+
     Raises:
         GpuFaultError: when it is in quarantine or is not sound.
         GpuBusyError: when somebody else uses it or its memory.
@@ -75,7 +78,7 @@ def make_ready(station: Station, check: Check) -> None:
         )
     with _in_quarantine_when_at_fault(station, gpu), opened_card(gpu["uuid"]) as card:
         wrong = soundness(card)
-        if wrong is None:
+        if wrong is None and not _is_served(check):
             _readiness(station, card, gpu).before()
     # What its owner sees and changes himself needs no release: it holds the queue as long as it is so.
     if wrong is not None:
@@ -85,6 +88,8 @@ def make_ready(station: Station, check: Check) -> None:
 @contextmanager
 def watching(station: Station, check: Check) -> Iterator[NoWatch]:
     """Yield a watch over the GPU for one session, and see afterwards that its memory is free again.
+
+    The memory of a server that its owner runs stays, as it should.
 
     Raises:
         GpuFaultError: when the GPU is lost, errs or does not get its memory back; it is quarantined then.
@@ -97,7 +102,8 @@ def watching(station: Station, check: Check) -> Iterator[NoWatch]:
         return
     make_ready(station, check)
     with _in_quarantine_when_at_fault(station, gpu), opened_card(gpu["uuid"]) as card:
-        watch = Watch(card, index=int(gpu.get("index", 0)))
+        served = _is_served(check)
+        watch = Watch(card, index=int(gpu.get("index", 0)), serving=served)
         try:
             yield watch
         except GpuFaultError:
@@ -105,12 +111,15 @@ def watching(station: Station, check: Check) -> Iterator[NoWatch]:
         except Exception as error:
             # An engine on a lost GPU hangs or crashes: that is not the release's doing.
             _confirm_sound(watch, error)
+            if served:
+                raise
             with suppress(GpuFaultError), _in_quarantine_when_at_fault(station, gpu):
                 _readiness(station, card, gpu).after(watch.used_before_bytes)
             raise
         else:
             watch.check()
-            _readiness(station, card, gpu).after(watch.used_before_bytes)
+            if not served:
+                _readiness(station, card, gpu).after(watch.used_before_bytes)
         finally:
             watch.close()
 
@@ -154,6 +163,11 @@ def _gpu(station: Station, check: Check | None) -> dict[str, Any] | None:
     gpu = station.host.gpu
     wanted = check is not None and check.requires.wants_gpu and gpu is not None and gpu.get("uuid")
     return gpu if wanted else None
+
+
+def _is_served(check: Check) -> bool:
+    """Say whether the engine is a server that runs already, and goes on running."""
+    return check.engine == EndpointEngine.name
 
 
 def _readiness(station: Station, card: Card, gpu: dict[str, Any]) -> Readiness:

@@ -8,6 +8,7 @@ import pytest
 
 from monitor import pipeline
 from monitor.domain import Requirements, Role, RunState, Verdict
+from monitor.errors import GpuFaultError
 from monitor.gpu.driver import opened_card
 from monitor.gpu.watch import Watch
 from monitor.pipeline import Station
@@ -217,6 +218,42 @@ def test_a_check_for_the_cpu_does_not_wait_for_a_gpu_in_quarantine(world: World)
             gpu.quarantines.begin(db, "m1", gpu="GPU-1", reason="lost", now=world.now)
         pipeline.cycle(station)
         assert newest(station).state is RunState.DONE
+
+
+def test_a_server_that_its_owner_runs_is_expected_on_the_gpu_and_watched(
+    world: World, driver: nvml.Driver
+) -> None:
+    attached = check(engine="endpoint", requires=Requirements(gpu=True))
+    real = driver.cards[0]
+    with world.station() as station:
+        pipeline.cycle(station)  # learns the floor, without the server
+        real.processes, real.used_bytes, real.utilisation = [2**22 + 1], 60 * GIB, 30
+        gpu.make_ready(station, attached)
+        with gpu.watching(station, attached) as watch:
+            watch.attend(lambda _: False)
+            mark = watch.mark()
+            real.energy_mj = (real.energy_mj or 0) + 7_000
+            assert watch.since(mark).contaminated_by == ()
+            assert watch.since(mark).energy_j == 7.0
+            real.reasons = 0x40
+            assert watch.since(mark).contaminated_by == ("hardware thermal slowdown",)
+            real.reasons, real.processes = 0, [2**22 + 1, 2**22 + 2]
+            mark = watch.mark()
+            assert watch.since(mark).contaminated_by == (f"process {2**22 + 2} on the GPU",)
+        assert watch.watched(mark).gpu_memory_bytes is None, "what the server took is not known"
+        assert gpu.quarantined(station) is None
+        with pytest.raises(ValueError, match="it stopped"), gpu.watching(station, attached):
+            raise ValueError("it stopped")
+        assert gpu.quarantined(station) is None
+
+
+def test_an_attached_server_on_a_lost_gpu_is_a_fault_of_the_gpu(world: World, driver: nvml.Driver) -> None:
+    attached = check(engine="endpoint", requires=Requirements(gpu=True))
+    with world.station() as station:
+        driver.cards[0].processes = [2**22 + 1]
+        with pytest.raises(GpuFaultError), gpu.watching(station, attached):
+            driver.fail("*", "GPU_IS_LOST")
+        assert gpu.quarantined(station) is not None
 
 
 def test_another_card_in_the_slot_begins_a_new_epoch(world: World, driver: nvml.Driver) -> None:
