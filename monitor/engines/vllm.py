@@ -86,11 +86,12 @@ class VllmEngine:
     def facts(self, setup: Setup, /) -> dict[str, Any]:
         """Return what the start-up log says of the configuration, and what this version was not asked for."""
         version = vllm_versions.version_of(setup.environment.artifact.version)
+        newer = vllm_versions.is_newer_than_known(version)
         report = _report(setup.scratch / _REPORT)
         return {
-            **vllm_versions.facts(_log_head(setup.log)),
+            **vllm_versions.facts(_log_head(setup.log), newer=newer),
             "absent_modules": ", ".join(setup.serve.get("absent_modules", ())),
-            "newer_than_known": vllm_versions.is_newer_than_known(version),
+            "newer_than_known": newer,
             "missing": ", ".join(map(str, report.get("missing", [])))[:500],
         }
 

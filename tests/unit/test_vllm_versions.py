@@ -1,4 +1,8 @@
-"""What versions of vLLM are given and what their logs say; the lines are those of 0.27.1 to 0.32.0."""
+"""What versions of vLLM are given and what their logs say.
+
+The lines of `LOG` were printed by 0.32.0 on a CPU; those of `GPU_LOG` are put together from the sources of
+0.27.1 to 0.33.0, which have them word for word.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +53,7 @@ def test_the_log_of_a_start_says_what_was_resolved() -> None:
         "chunked_prefill": "True",
         "cudagraph_mode": "NONE",
         "model_runner": "V1",
+        "model_runner_reason": "requires Triton",
         "attention_backend": "FLASH_ATTN",
         "moe_backend": "Marlin FP8",
         "kv_cache_tokens": "838,784",
@@ -57,8 +62,97 @@ def test_the_log_of_a_start_says_what_was_resolved() -> None:
     }
 
 
+GPU_LOG = """\
+(EngineCore pid=8) INFO 11-24 18:28:10 [core.py:133] Initializing a V1 LLM engine (v0.33.0) with config: \
+model='/m', speculative_config=SpeculativeConfig(method='mtp', model='/d', num_spec_tokens=4), \
+quantization=compressed-tensors, quantization_config=None, enforce_eager=False, kv_cache_dtype=fp8_e4m3, \
+compilation_config={'cudagraph_mode': <CUDAGraphMode.FULL_AND_PIECEWISE: (2, 1)>}
+(EngineCore pid=8) WARNING 11-24 18:28:11 [vllm.py:1634] Auto-disabled DeepGemm for model_type=gemma4 on \
+Blackwell. To disable DeepGemm globally, set VLLM_USE_DEEP_GEMM=0.
+(EngineCore pid=8) INFO 11-24 18:28:11 [gpu_worker.py:513] Using V2 Model Runner
+(EngineCore pid=8) INFO 11-24 18:28:11 [cuda_communicator.py:354] Using ['CUSTOM', 'PYNCCL'] all-reduce \
+backends (in dispatch order) for group 'tp:0' out of potential backends: ['CUSTOM', 'PYNCCL'].
+(EngineCore pid=8) INFO 11-24 18:28:12 [cuda.py:448] Using AttentionBackendEnum.FLASHINFER backend.
+(EngineCore pid=8) INFO 11-24 18:28:12 [flash_attn.py:1122] Using FlashAttention version 2
+(EngineCore pid=8) INFO 11-24 18:28:12 [qwen_gdn_linear_attn.py:301] Using Triton/FLA GDN prefill kernel \
+(requested=auto, head_k_dim=128).
+(EngineCore pid=8) INFO 11-24 18:28:13 [__init__.py:779] Selected CutlassFp8BlockScaledMMKernel for \
+Fp8LinearMethod
+(EngineCore pid=8) INFO 11-24 18:28:13 [wNa16.py:153] Using MarlinLinearKernel for CompressedTensorsWNA16
+(EngineCore pid=8) INFO 11-24 18:28:13 [fp8.py:422] Using TRITON Fp8 MoE backend out of 2.
+(EngineCore pid=8) WARNING 11-24 18:28:13 [fp8_utils.py:954] Using default W8A8 Block FP8 kernel config. \
+Performance might be sub-optimal! Config file not found at /x/N=1.json
+(EngineCore pid=8) INFO 11-24 18:28:14 [topk_topp_sampler.py:149] Using FlashInfer for top-p & top-k sampling.
+(EngineCore pid=8) INFO 11-24 18:28:14 [utils.py:381] Using HND KV cache layout.
+(EngineCore pid=8) WARNING 11-24 18:28:15 [compilation.py:1465] CUDAGraphMode.FULL_AND_PIECEWISE is not \
+supported with spec-decode for attention backend FlashInferBackend (support: \
+AttentionCGSupport.UNIFORM_SINGLE_TOKEN_DECODE); setting cudagraph_mode=PIECEWISE
+"""
+
+
+def test_the_log_of_a_start_on_a_gpu_says_which_kernels_were_chosen() -> None:
+    found = vllm_versions.facts(GPU_LOG)
+    assert found.pop("cudagraph_override").startswith(
+        "CUDAGraphMode.FULL_AND_PIECEWISE is not supported with"
+    )
+    assert found == {
+        "speculative_config": "SpeculativeConfig(method='mtp', model='/d', num_spec_tokens=4)",
+        "quantization": "compressed-tensors",
+        "kv_cache_dtype": "fp8_e4m3",
+        "enforce_eager": "False",
+        "model_runner": "V2",
+        "all_reduce": "['CUSTOM', 'PYNCCL']",
+        "attention_backend": "FLASHINFER",
+        "attention_kernel": "FlashAttention version 2",
+        "gdn_kernel": "Triton/FLA",
+        "linear_kernel": "CutlassFp8BlockScaledMMKernel, MarlinLinearKernel",
+        "deep_gemm": "Auto-disabled DeepGemm for model_type=gemma4",
+        "moe_backend": "TRITON Fp8",
+        "fp8_block_config": "default",
+        "sampler": "FlashInfer for top-p & top-k sampling",
+        "kv_cache_layout": "HND",
+        "cudagraph_mode": "PIECEWISE",
+    }
+
+
+def test_a_model_runner_that_names_itself_nowhere_is_v1_where_the_version_is_known() -> None:
+    silent = GPU_LOG.replace("Using V2 Model Runner", "")
+    assert vllm_versions.facts(silent)["model_runner"] == "V1"
+    assert "model_runner" not in vllm_versions.facts(silent, newer=True)
+    assert "model_runner" not in vllm_versions.facts("Resolved architecture: A")
+    # A process that only reads the configuration may have refused V2 before the worker takes it.
+    both = (
+        "[vllm.py:761] Model Runner V2 does not yet support x; using the V1 model runner instead.\n" + GPU_LOG
+    )
+    assert vllm_versions.facts(both)["model_runner"] == "V2"
+
+
+OVERRIDES = """\
+CUDAGraphMode.FULL is not supported with X backend (support: NEVER); setting cudagraph_mode=NONE because of it
+Cudagraph mode FULL requires piecewise capture, but there is no submodule. Overriding to FULL_DECODE_ONLY.
+Cudagraph mode PIECEWISE is not compatible with compilation mode CompilationMode.NONE.Overriding to NONE.
+Dynamic speculation. Overriding cudagraph_mode from FULL to PIECEWISE for reliability.
+CUDA graphs are not supported in Model Runner V2. Overriding cudagraph_mode FULL to NONE.
+Pooling models do not support full cudagraphs. Overriding cudagraph_mode to PIECEWISE.
+"""
+MODES = ("NONE", "FULL_DECODE_ONLY", "NONE", "PIECEWISE", "NONE", "PIECEWISE")
+
+
+@pytest.mark.parametrize(("line", "mode"), [*zip(OVERRIDES.splitlines(), MODES, strict=True)])
+def test_the_mode_of_cuda_graphs_is_the_one_that_holds_in_the_end(line: str, mode: str) -> None:
+    configured = "'cudagraph_mode': <CUDAGraphMode.FULL_AND_PIECEWISE: (2, 1)>"
+    after = vllm_versions.facts(f"{configured}\n{line}\n")
+    assert (after["cudagraph_mode"], after["cudagraph_override"] in line) == (mode, True)
+    # Before the configuration is printed, it is in it.
+    before = vllm_versions.facts(f"{line}\n{configured}\n")
+    assert (before["cudagraph_mode"], before["cudagraph_override"] in line) == ("FULL_AND_PIECEWISE", True)
+    assert vllm_versions.facts(configured) == {"cudagraph_mode": "FULL_AND_PIECEWISE"}
+
+
 def test_a_hostile_log_gives_bounded_facts_or_none() -> None:
     assert vllm_versions.facts("") == {}
+    kernels = "".join(f"Selected Kernel{number} for x\n" for number in range(1000))
+    assert len(vllm_versions.facts(kernels)["linear_kernel"]) == 400
     flood = "speculative_config=SpeculativeConfig(" + "a" * 10**6 + ")\n" + "Resolved architecture: x" * 1000
     assert all(len(value) < 1000 for value in vllm_versions.facts(flood).values())
 
@@ -86,7 +180,17 @@ def test_a_version_is_given_the_options_it_knows(version: str, arm: Arm, flags: 
 
 @pytest.mark.parametrize(
     ("version", "newer"),
-    [("0.33.0", False), ("0.33.4", False), ("0.34.0", True), ("0.34.0rc1", True), ("0123abc", True)],
+    [
+        ("0.33.0", False),
+        ("0.33.4", False),
+        ("0.33.0+cu129", False),
+        ("0.32.1rc1.dev7+gabc", False),
+        ("0.33.0rc2", True),
+        ("0.33.1rc1.dev400+gabc", True),
+        ("0.34.0", True),
+        ("0.34.0rc1", True),
+        ("0123abc", True),
+    ],
 )
 def test_a_version_past_the_table_or_a_bare_commit_is_asked(version: str, newer: bool) -> None:
     assert vllm_versions.is_newer_than_known(vllm_versions.version_of(version)) is newer
