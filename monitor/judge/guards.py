@@ -10,10 +10,10 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean, median
-from typing import Any
 
 from monitor.domain import JUDGED_ARMS, Arm, Guard, Header, Sample, SampleSet, Session, Verdict
-from monitor.judge import counts
+from monitor.judge import configuration, counts
+from monitor.judge.configuration import shortened
 from monitor.judge.metrics import (
     Cell,
     PromptKey,
@@ -269,13 +269,8 @@ def _same(name: str, verb: str, old: Header, new: Header, fields: tuple[str, ...
     for field in fields:
         before, after = getattr(old, field), getattr(new, field)
         if before is not None and after is not None and before != after:
-            found.append(f"reference {verb} {_short(before)}, candidate {verb} {_short(after)}")
+            found.append(f"reference {verb} {shortened(before)}, candidate {verb} {shortened(after)}")
     return _guard(name, found, "the same")
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 80 else text[:77] + "…"  # noqa: PLR2004 - one line of a terminal
 
 
 def _same_prompts(old: Table, new: Table) -> Guard:
@@ -358,33 +353,5 @@ def _divergence(old: Table, new: Table, arm: Arm, policy: JudgingPolicy) -> Guar
 
 
 def _configuration(old: SampleSet, new: SampleSet) -> Guard:
-    """Inform about what the servers said of themselves differently; a release may rename or add facts."""
-    found = []
-    for arm in JUDGED_ARMS:
-        before, after = _facts(old, arm), _facts(new, arm)
-        found += [
-            f"{arm} {fact}: {_short(before[fact])} → {_short(after[fact])}"
-            for fact in sorted(before.keys() & after.keys())
-            if before[fact] != after[fact]
-        ]
-    return _guard("effective configuration", found, "the same", outcome=None)
-
-
-_MEASURED_FACTS = (
-    "counter.",
-    "load.",
-    "memory.",
-    "margins.",
-    "build",
-    "version",
-    "model_path",
-    "set.model.path",
-    "set.port",
-    "missing",
-)
-"""Beginnings of facts that differ from start to start or are the release itself."""
-
-
-def _facts(sample_set: SampleSet, arm: Arm) -> Mapping[str, Any]:
-    first = next((s.effective for s in sample_set.sessions if s.arm is arm and s.effective), None) or {}
-    return {name: value for name, value in first.items() if not name.startswith(_MEASURED_FACTS)}
+    """Inform about what the servers said of themselves differently."""
+    return _guard("effective configuration", configuration.differences(old, new), "the same", outcome=None)

@@ -117,7 +117,11 @@ def test_a_perfect_head_counts_as_designed_by_answers_and_by_counters(tmp_path: 
 def test_the_log_tells_what_was_resolved(tmp_path: Path) -> None:
     facts = effective(measured(tmp_path, Arm.MTP)[0])
     assert facts["speculative_config"].startswith("SpeculativeConfig(method='mtp'")
-    assert (facts["model_runner"], facts["cudagraph_mode"], facts["dtype"]) == ("V1", "NONE", "bfloat16")
+    assert (facts["model_runner"], facts["cudagraph_mode"], facts["dtype"]) == (
+        "V1",
+        "FULL_AND_PIECEWISE",
+        "bfloat16",
+    )
     assert facts["architectures"] == "StandinForCausalLM"
     assert (facts["newer_than_known"], facts["missing"]) == (False, "")
     baseline = effective(measured(tmp_path, Arm.BASELINE)[0])
@@ -182,6 +186,12 @@ def test_another_model_runner_is_a_difference_of_configuration(tmp_path: Path) -
     (guard,) = [g for g in judged(tmp_path, "other-runner").guards if g.name == "effective configuration"]
     assert guard.tripped
     assert "model_runner: V1 → V2" in guard.detail
+
+
+def test_graphs_that_are_given_up_for_speculation_are_a_difference_of_configuration(tmp_path: Path) -> None:
+    (guard,) = [g for g in judged(tmp_path, "fewer-graphs").guards if g.name == "effective configuration"]
+    assert "mtp cudagraph_mode: FULL_AND_PIECEWISE → PIECEWISE" in guard.detail
+    assert "mtp cudagraph_override: not said → CUDAGraphMode.FULL_AND_PIECEWISE is not" in guard.detail
 
 
 def test_a_server_that_dies_while_measuring_is_a_crash_with_its_reason(tmp_path: Path) -> None:

@@ -129,6 +129,46 @@ def test_a_changed_configuration_is_told_without_a_verdict() -> None:
     assert found.verdict is Verdict.UNCHANGED
 
 
+def configuration(old: dict[str, Any], new: dict[str, Any]) -> str:
+    found = judge(
+        session_facts(measure(GOOD), **old), session_facts(measure(GOOD, start=LATER, seed=2), **new)
+    )
+    return next(guard for guard in found.guards if guard.name == "effective configuration").detail
+
+
+def test_what_only_one_release_says_of_itself_is_a_difference() -> None:
+    lost = configuration({"engine": "vllm"}, {"engine": "vllm", "cudagraph_override": "to PIECEWISE"})
+    assert lost == "baseline and mtp cudagraph_override: not said → to PIECEWISE"
+    assert "sampler: fast → not said" in configuration({"engine": "e", "sampler": "fast"}, {"engine": "e"})
+    # Of a server that says nothing at all, nothing is known.
+    assert configuration({"counter.drafts": 5}, {"engine": "vllm"}) == "the same"
+
+
+def test_what_explains_speed_is_told_before_names_and_sizes() -> None:
+    names = (
+        "architectures",
+        "batched_tokens",
+        "kv_cache_tokens",
+        "cudagraph_mode",
+        "model_runner",
+        "moe_backend",
+    )
+    detail = configuration(dict.fromkeys(names, "old"), dict.fromkeys(names, "new") | {"another": 1})
+    told = [part.split(": ")[0].removeprefix("baseline and mtp ") for part in detail.split("; ")]
+    assert told == ["model_runner", "moe_backend", "cudagraph_mode"]
+    assert detail.endswith(" and 4 more")
+    few = ("kv_cache_tokens", "architectures")
+    detail = configuration(dict.fromkeys(few, "old"), dict.fromkeys(few, "new") | {"another": 1})
+    places = [detail.index(name) for name in ("architectures", "another", "kv_cache_tokens")]
+    assert places == sorted(places)
+
+
+def test_of_long_values_the_part_that_differs_is_shown() -> None:
+    long = "SpeculativeConfig(method='mtp', model='/a/rather/long/folder/of/models/gemma-4', num_spec_tokens="
+    detail = configuration({"speculative_config": f"{long}3)"}, {"speculative_config": f"{long}4)"})
+    assert detail.endswith("num_spec_tokens=3) → …4', num_spec_tokens=4)")
+
+
 # --- a host that does other work -----------------------------------------------------------------
 
 

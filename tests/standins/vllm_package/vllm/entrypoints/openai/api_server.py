@@ -61,8 +61,6 @@ def start_up(options: argparse.Namespace) -> None:
     say(f"{PREFIX}Resolved architecture: StandinForCausalLM")
     if speculative is not None and speculative["method"] != "mtp":
         say(f"{PREFIX}method `{speculative['method']}` is deprecated and replaced with mtp.")
-    runner = "V2" if FAULT == "other-runner" else "V1"
-    say(f"{PREFIX}Using {runner} Model Runner")
     said = (
         f"SpeculativeConfig(method='mtp', model='{options.model}', num_spec_tokens=3)"
         if speculative
@@ -71,8 +69,16 @@ def start_up(options: argparse.Namespace) -> None:
     say(
         f"{PREFIX}Initializing a V1 LLM engine (v0.32.0) with config: speculative_config={said}, "
         "dtype=torch.bfloat16, quantization=None, enforce_eager=True, enable_prefix_caching=False, "
-        "'cudagraph_mode': <CUDAGraphMode.NONE: 0>"
+        "'cudagraph_mode': <CUDAGraphMode.FULL_AND_PIECEWISE: (2, 1)>"
     )
+    if FAULT == "other-runner":  # the other one says nothing of itself
+        say(f"{PREFIX}Using V2 Model Runner")
+    if FAULT == "fewer-graphs" and speculative is not None:
+        say(
+            f"{PREFIX}CUDAGraphMode.FULL_AND_PIECEWISE is not supported with spec-decode for attention "
+            "backend FlashInferBackend (support: AttentionCGSupport.UNIFORM_SINGLE_TOKEN_DECODE); setting "
+            "cudagraph_mode=PIECEWISE"
+        )
 
 
 OPTIONS = arguments()
