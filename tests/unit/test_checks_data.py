@@ -87,6 +87,14 @@ def test_vllm_takes_every_setting_of_a_reference_check(check: Check) -> None:
 
 
 @pytest.mark.parametrize(
+    "check", [c for c in REFERENCE if c.quantisation == "FP8"], ids=lambda check: check.id
+)
+def test_fp8_weights_are_served_without_the_kernels_that_fail_on_the_reference_card(check: Check) -> None:
+    for arm in (*JUDGED_ARMS, *check.beside):
+        assert VllmEngine().launch(setup_of(check, arm)).environment["VLLM_USE_DEEP_GEMM"] == "0"
+
+
+@pytest.mark.parametrize(
     ("repository", "flags"),
     [
         ("deepseek-ai/DeepSeek-V3.2", ["--trust-remote-code"]),
