@@ -4,6 +4,9 @@
 
 `COUNT` words follow that make up the options to be tried, each beginning with `--`; then the arguments that
 are passed on in any case. The options that the command line does not know are left out and named in REPORT.
+
+Where the server is, is looked up: since 0.31 the module that used to be it warns that it may be removed, and
+names `vllm serve` in its place, which is what is run where neither module is a program.
 """
 
 import importlib
@@ -13,31 +16,45 @@ import runpy
 import sys
 from pathlib import Path
 
-SERVERS = ("vllm.entrypoints.openai.api_server", "vllm.entrypoints.launchers.api_server.entry")
-PARSERS = ("vllm.entrypoints.launchers.cli_args", "vllm.entrypoints.openai.cli_args")
-"""Modules, the first that there is; both have moved before."""
+SERVERS = ("vllm.entrypoints.launchers.api_server.entry", "vllm.entrypoints.openai.api_server")
+"""Modules that are programs: since 0.31, and before it."""
+COMMAND = "vllm.entrypoints.cli.main"
+PARSERS = (
+    "vllm.entrypoints.common.cli_args",  # 0.33
+    "vllm.entrypoints.launchers.cli_args",  # 0.31
+    "vllm.entrypoints.openai.cli_args",
+    "vllm.entrypoints.cli.serve",  # has it from wherever it is
+)
+"""Modules that have `make_arg_parser`, the newest place first."""
 
 
-def there(names: tuple[str, ...]) -> str:
-    """Return the first of several modules that this version has."""
-    for name in names:
-        try:
-            if importlib.util.find_spec(name) is not None:
-                return name
-        except ModuleNotFoundError:
-            continue
-    raise ModuleNotFoundError(f"none of {', '.join(names)}")
+def source(name: str) -> str | None:
+    """Return the text of a module, None where this version has no such module."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+        return None
+    return Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else None
 
 
 def listed() -> set[str]:
     """Return the options of the server's command line."""
-    argparse_utils = importlib.import_module("vllm.utils.argparse_utils")
-    parser = importlib.import_module(there(PARSERS)).make_arg_parser(argparse_utils.FlexibleArgumentParser())
+    name = next((name for name in PARSERS if "make_arg_parser" in (source(name) or "")), PARSERS[-1])
+    module = importlib.import_module(name)
+    parser = module.make_arg_parser(module.FlexibleArgumentParser())
     return {
         option
         for action in parser._actions  # noqa: SLF001  # argparse has no other list
         for option in action.option_strings
     }
+
+
+def positional(words: list[str]) -> list[str]:
+    """Return arguments with the model as `vllm serve` wants it: first, and without its option."""
+    if "--model" not in words[:-1]:
+        return words
+    at = words.index("--model")
+    return [words[at + 1], *words[:at], *words[at + 2 :]]
 
 
 def main() -> None:
@@ -59,9 +76,11 @@ def main() -> None:
     part = report.with_suffix(".part")
     part.write_text(json.dumps({"missing": left, "problem": problem}), encoding="utf-8")
     part.replace(report)
-    server = there(SERVERS)
-    sys.argv = [server, *(word for option in taken for word in option), *arguments]
-    runpy.run_module(server, run_name="__main__", alter_sys=True)
+    words = [word for option in taken for word in option] + arguments
+    # A module that is kept for its names alone would end at once, and say nothing.
+    server = next((name for name in SERVERS if "__main__" in (source(name) or "")), None)
+    sys.argv = [server, *words] if server else ["vllm", "serve", *positional(words)]
+    runpy.run_module(server or COMMAND, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":
