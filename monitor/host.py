@@ -21,6 +21,7 @@ import psutil
 
 from monitor.domain import Host, Requirements
 from monitor.errors import GpuFaultError, HostError
+from monitor.gpu import toolkit
 from monitor.gpu.identity import read_gpus
 
 GIB = 2**30
@@ -115,11 +116,12 @@ def is_quiet() -> tuple[bool, str]:
 
 
 def _chosen(gpus: Sequence[dict[str, Any]], uuid: str | None) -> dict[str, Any] | None:
+    beside = {"count": len(gpus), "nvcc": toolkit.identity()} if gpus else {}
     if uuid is None:
-        return gpus[0] | {"count": len(gpus)} if gpus else None
+        return gpus[0] | beside if gpus else None
     for gpu in gpus:
         if gpu["uuid"] == uuid:
-            return gpu | {"count": len(gpus)}
+            return gpu | beside
     there = ", ".join(f"{gpu['uuid']} ({gpu['name']})" for gpu in gpus) or "no GPU"
     raise GpuFaultError(
         f"The GPU {uuid} of `host.gpu` is not there; the driver shows {there}.",

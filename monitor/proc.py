@@ -26,6 +26,7 @@ from typing import Any, Self
 
 from monitor import keeper
 from monitor.errors import EngineStartError, HostError
+from monitor.gpu import toolkit
 
 LOG_HEAD_BYTES = 2 * 2**20
 LOG_TAIL_BYTES = 512 * 2**10
@@ -40,6 +41,8 @@ _PASSED_ON = (
     "TZ",
 )
 """What an engine may need to know of this machine. Everything else of our environment stays here."""
+_TOLD = ("CUDA_HOME", "LD_LIBRARY_PATH")
+"""Of these, what chooses an engine's libraries and compilers: it depends on who started the monitor."""
 
 _FIXED = {
     "DO_NOT_TRACK": "1",
@@ -48,7 +51,6 @@ _FIXED = {
     "TRANSFORMERS_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
 }
-_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _STARTED_S = 30.0  # for the keeper, a small script, to start on a machine under load
 _KEEPER_MARGIN_S = 25.0  # the keeper's own limit for SIGKILL to work, and some
 _SWEEP_S = 5.0
@@ -244,7 +246,7 @@ def engine_environment(
 
     Args:
         folder: private and existing; HOME and TMPDIR lie in it and are created.
-        path: folders searched for programs before the system's.
+        path: folders searched for programs before the system's. On a GPU the CUDA toolkit's comes between.
         libraries: folders searched for shared libraries before this machine's `LD_LIBRARY_PATH`.
         extra: what the check and the engine add.
 
@@ -252,6 +254,8 @@ def engine_environment(
     home, temporary = folder / "home", folder / "tmp"
     for place in (home, temporary):
         place.mkdir(mode=0o700, exist_ok=True)
+    # Which GPU an engine may use is what says that it is measured on one.
+    compilers = toolkit.folders() if "CUDA_VISIBLE_DEVICES" in extra else ()
     passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     if libraries:
         searched = [*map(str, libraries), *passed_on.get("LD_LIBRARY_PATH", "").split(":")]
@@ -262,9 +266,20 @@ def engine_environment(
         **_FIXED,
         "HOME": str(home),
         "TMPDIR": str(temporary),
-        "PATH": ":".join([*map(str, path), _SYSTEM_PATH]),
+        "PATH": ":".join([*map(str, (*path, *compilers)), toolkit.SYSTEM_PATH]),
         **extra,
     }
+
+
+def inherited(*, on_gpu: bool) -> dict[str, str]:
+    """Return as flat facts what an engine gets of this machine that may move what is measured.
+
+    `on_gpu` says whether it is measured on a GPU, and so gets the compiler of the CUDA toolkit.
+    """
+    facts = {f"machine.{name}": value for name in _TOLD if (value := os.environ.get(name))}
+    if on_gpu and (compiler := toolkit.nvcc()) is not None:
+        facts["machine.nvcc"] = f"{toolkit.release(compiler) or 'of unknown release'} ({compiler})"
+    return {name: one_line(value) for name, value in facts.items()}
 
 
 def sweep_strays(tag_prefix: str = f"{keeper.TAG}=") -> list[int]:

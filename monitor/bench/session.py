@@ -29,6 +29,7 @@ from monitor.engines.answers import check_status, refuse
 from monitor.engines.base import Completion, Engine, Setup
 from monitor.errors import EngineCrashError, EngineError
 from monitor.gpu.watch import NoWatch, Stretch, Watched
+from monitor.proc import inherited
 
 _PAGE_S = 10.0
 _REPLY_BYTES = 2**20
@@ -209,6 +210,7 @@ class _Work:
             **self._dialect.effective(documents),
             **self._server.engine.facts(self._setup),
             "engine": self._server.engine.name,
+            **self._inherited(),
             "cached_prompt_tokens": self._cached_tokens,
             **_counter_facts(added),
             "counter.asked_again": asked_again,
@@ -216,6 +218,10 @@ class _Work:
             **({} if memory_bytes is None else {load.MEMORY_FACT: memory_bytes}),
         }
         return facts | await self._inquire(prompts)
+
+    def _inherited(self) -> dict[str, str]:
+        """Return what the engine got of this machine; one that runs already, or in an image, got nothing."""
+        return {} if self._server.pid is None else inherited(on_gpu=bool(self._watch.device))
 
     async def _inquire(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         """Ask for margins, last of all: nothing that is measured comes after it."""

@@ -28,6 +28,8 @@ def conditions(host: Host, weights: int = 1) -> dict[str, Any]:
         "GPU": gpu.get("uuid"),
         "GPU power limit": gpu.get("power_limit_w"),
         "GPU memory correction": gpu.get("ecc"),
+        # What engines compile their kernels with when they start.
+        "CUDA compiler": gpu.get("nvcc"),
     }
     return {
         "hardware class": host.hardware_class,

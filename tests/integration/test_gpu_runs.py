@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor import pipeline
+from monitor import pipeline, proc
 from monitor.domain import Requirements, Role, RunState, Verdict
 from monitor.errors import GpuFaultError
 from monitor.gpu.driver import opened_card
@@ -293,6 +293,9 @@ def test_energy_is_that_of_the_answers_that_count(tmp_path: Path, driver: nvml.D
     assert samples == 2
     # Two looks around each of two answers: 50 J between them, whatever lies before and in between.
     assert session.energy_j == 100.0  # type: ignore[attr-defined]
+    expected = proc.inherited(on_gpu=True)
+    found = session.effective  # type: ignore[attr-defined]
+    assert {name: found[name] for name in found if name.startswith("machine.")} == expected
     assert len(looks) > 4
 
 
