@@ -129,6 +129,14 @@ def _print_finding(finding: Advice) -> None:
 
 
 def _conclusion(found: Configuration) -> str:
+    """Return what it comes to, with less certainty where nobody has seen this very version."""
+    said = _outcome(found)
+    if found.basis.exact:
+        return said
+    return f"As far as is known, {said[0].lower()}{said[1:-1]}; {found.version} itself was not looked at."
+
+
+def _outcome(found: Configuration) -> str:
     counts = {leads: sum(finding.leads is leads for finding in found.findings) for leads in Leads}
     if number := counts[Leads.REFUSED]:
         what = f"{number} thing{'s' if number > 1 else ''} that this version refuses"

@@ -24,6 +24,9 @@ from monitor.engines.vllm_flags import Entry, Options
 _SPECULATIVE = "--speculative-config"
 _PER_REQUEST = "--per-request-spec-decode-metrics"
 _NUMBER = re.compile(r"-[\d.]")
+_DEEP_GEMM = "VLLM_USE_DEEP_GEMM"
+_DEEP_GEMM_SINCE = Version("0.24")  # on consumer and workstation cards of the Blackwell generation
+_FP8 = re.compile(r"fp-?8", re.IGNORECASE)
 _GEMMA, _QWEN = re.compile(r"gemma-?4", re.IGNORECASE), re.compile(r"qwen3", re.IGNORECASE)
 
 
@@ -157,7 +160,11 @@ def _read_speculation(read: _Read) -> None:
         _check_method(read, method, methods)
     rejection = value.get("rejection_sample_method")
     rejections = read.options.plain["rejection"]
-    if isinstance(rejection, str) and rejection not in rejections:
+    if (
+        isinstance(rejection, str)
+        and rejection not in rejections
+        and not _past_table(read, vllm_flags.ADDED_REJECTIONS.get(rejection))
+    ):
         said = (
             f"rejection_sample_method knows no {rejection!r} in {read.options.version}; it was renamed twice."
         )
@@ -177,7 +184,7 @@ def _check_key(read: _Read, key: str, keys: Collection[str]) -> None:
     if added is not None and read.version < added:
         text = f"The key {key} came with {added}, and an unknown key stops the start."
         read.tell(Leads.REFUSED, "not yet", option, text, f"leave it out, or take {added} or newer")
-    elif key not in keys:
+    elif key not in keys and not _past_table(read, added):
         later = [e.first for e in vllm_flags.entries() if (e.kind, e.name) == ("key", key)]
         near = _near(key, keys)
         text = f"{read.options.version} knows no key {key}, and an unknown key stops the start."
@@ -187,11 +194,14 @@ def _check_key(read: _Read, key: str, keys: Collection[str]) -> None:
 
 def _check_method(read: _Read, method: str, methods: Collection[str]) -> None:
     option = f"method {method}"
-    added = vllm_flags.ADDED_METHODS.get(method)
-    if added is not None and read.version < added:
+    added, removed = vllm_flags.ADDED_METHODS.get(method), vllm_flags.REMOVED_METHODS.get(method)
+    if removed is not None and read.version >= removed:
+        text = f"The method {method} was removed in {removed}."
+        read.tell(Leads.REFUSED, "gone", option, text, "set another one")
+    elif added is not None and read.version < added:
         text = f"The method {method} came with {added}."
         read.tell(Leads.REFUSED, "not yet", option, text, "set mtp, which is the name of all of them")
-    elif method not in methods:
+    elif method not in methods and not _past_table(read, added):
         near = _near(method, methods)
         text = f"{read.options.version} knows no method {method!r}; the server ends and says so."
         read.tell(Leads.REFUSED, "value", option, text, f"did you mean {near}?" if near else "set mtp")
@@ -200,10 +210,20 @@ def _check_method(read: _Read, method: str, methods: Collection[str]) -> None:
         read.tell(Leads.NOTE, "deprecated", option, text, 'write "method": "mtp"')
 
 
+def _past_table(read: _Read, added: Version | None) -> bool:
+    """Say whether a version has what was read to have come after the table ends."""
+    return added is not None and read.options.version < added <= read.version
+
+
 def _tell_unknown(read: _Read, written: str, name: str) -> None:
     here, past = read.options.version, vllm_flags.history(name)
     added = vllm_flags.ADDED_OPTIONS.get(name)
-    if past and min(entry.first for entry in past) > here:
+    if _past_table(read, added):
+        return
+    if added is not None and here < added:
+        text = f"{written} came later: {added} has it, {here} does not; the server ends."
+        read.tell(Leads.REFUSED, "not yet", written, text, f"leave it out, or take {added} or newer")
+    elif past and min(entry.first for entry in past) > here:
         first = added or min(entry.first for entry in past)
         text = f"{written} came later: {first} has it, {here} does not; the server ends."
         read.tell(Leads.REFUSED, "not yet", written, text, f"leave it out, or take {first} or newer")
@@ -272,6 +292,19 @@ def _streams(read: _Read) -> None:
         read.tell(Leads.NOTE, "trap", "--max-num-seqs", text, "say how many you serve, to compare versions")
 
 
+def _deep_gemm(read: _Read) -> None:
+    given = {name for name, _ in read.command.variables}
+    if not _FP8.search(read.model) or _DEEP_GEMM in given or read.version < _DEEP_GEMM_SINCE:
+        return
+    text = (
+        "Dense FP8 layers are computed by DeepGEMM where vLLM takes it for able. On cards such as the "
+        "RTX PRO 6000 and RTX 5090, releases since 0.24 have failed with it while they load "
+        "(issues 47436, 51884)."
+    )
+    advice = f"on such a card set {_DEEP_GEMM}=0, and keep it from one version to the next"
+    read.tell(Leads.NOTE, "trap", _DEEP_GEMM, text, advice)
+
+
 _RULES: tuple[Callable[[_Read], None], ...] = (
     _method_missing,
     _synthetic,
@@ -280,6 +313,7 @@ _RULES: tuple[Callable[[_Read], None], ...] = (
     _length_missing,
     _prefix_cache,
     _streams,
+    _deep_gemm,
 )
 
 

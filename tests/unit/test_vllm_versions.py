@@ -67,8 +67,8 @@ GPU_LOG = """\
 model='/m', speculative_config=SpeculativeConfig(method='mtp', model='/d', num_spec_tokens=4), \
 quantization=compressed-tensors, quantization_config=None, enforce_eager=False, kv_cache_dtype=fp8_e4m3, \
 compilation_config={'cudagraph_mode': <CUDAGraphMode.FULL_AND_PIECEWISE: (2, 1)>}
-(EngineCore pid=8) WARNING 11-24 18:28:11 [vllm.py:1634] Auto-disabled DeepGemm for model_type=gemma4 on \
-Blackwell. To disable DeepGemm globally, set VLLM_USE_DEEP_GEMM=0.
+(EngineCore pid=8) WARNING 11-24 18:28:11 [vllm.py:1634] Auto-disabled DeepGemm for \
+model_type=qwen3_5_text on Blackwell. To disable DeepGemm globally, set VLLM_USE_DEEP_GEMM=0.
 (EngineCore pid=8) INFO 11-24 18:28:11 [gpu_worker.py:513] Using V2 Model Runner
 (EngineCore pid=8) INFO 11-24 18:28:11 [cuda_communicator.py:354] Using ['CUSTOM', 'PYNCCL'] all-reduce \
 backends (in dispatch order) for group 'tp:0' out of potential backends: ['CUSTOM', 'PYNCCL'].
@@ -106,7 +106,7 @@ def test_the_log_of_a_start_on_a_gpu_says_which_kernels_were_chosen() -> None:
         "attention_kernel": "FlashAttention version 2",
         "gdn_kernel": "Triton/FLA",
         "linear_kernel": "CutlassFp8BlockScaledMMKernel, MarlinLinearKernel",
-        "deep_gemm": "Auto-disabled DeepGemm for model_type=gemma4",
+        "deep_gemm": "Auto-disabled DeepGemm for model_type=qwen3_5_text",
         "moe_backend": "TRITON Fp8",
         "fp8_block_config": "default",
         "sampler": "FlashInfer for top-p & top-k sampling",

@@ -116,3 +116,20 @@ def test_half_a_question_is_a_usage_error(doctor: Callable[..., Any], arguments:
     assert done.exit_code == 2
     assert done.stdout == ""
     assert "What to do:" in done.stderr
+
+
+def test_of_a_version_that_nobody_looked_at_nothing_is_said_for_certain(doctor: Callable[..., Any]) -> None:
+    command = (
+        "VLLM_USE_DEEP_GEMM=0 vllm serve Qwen/Qwen3.6-27B-FP8 --max-num-seqs 1 --no-enable-prefix-caching "
+        """--speculative-config '{"method": "mtp", "num_speculative_tokens": 3}'"""
+    )
+
+    def last(version: str, text: str = command) -> str:
+        return str(doctor("--command", text, "--for", f"vllm=={version}").stdout.splitlines()[-1])
+
+    assert last("0.32.0") == "The server would start and do what is written."
+    softer = "As far as is known, the server would start and do what is written; "
+    assert last("0.34.0") == f"{softer}vllm 0.34.0 itself was not looked at."
+    assert last("0.34.0", f"{command} --nonsense 1").startswith(
+        "As far as is known, the server would not start:"
+    )
