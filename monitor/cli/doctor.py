@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -255,11 +256,11 @@ def _checks(settings: Settings, host: Host | None) -> Iterator[Finding]:
         check.id: tuple(hosts.satisfies(host, check.requires, free_disk_bytes=free))
         for check in known.values()
     }
-    for check_id in (check_id for check_id in known if not reasons[check_id]):
-        if check_id in assigned:
-            yield Finding("checks", check_id, State.FINE, "runnable here")
-        else:
-            yield Finding("checks", check_id, State.NOTE, "runnable here, assigned to no project")
+    runnable = [check_id for check_id in known if not reasons[check_id]]
+    for check_id in (check_id for check_id in runnable if check_id in assigned):
+        yield Finding("checks", check_id, State.FINE, "runnable here")
+    for name in _short([check_id for check_id in runnable if check_id not in assigned]):
+        yield Finding("checks", name, State.NOTE, "runnable here, assigned to no project")
     yield from _not_runnable(reasons, assigned)
     wanted = [check for check in known.values() if check.id in assigned and not reasons[check.id]]
     if not wanted:
@@ -282,12 +283,17 @@ def _not_runnable(reasons: Mapping[str, tuple[str, ...]], assigned: Sequence[str
             yield Finding("checks", name, State.NOTE, text)
 
 
+_CELL = re.compile(r"(.+\.)([a-z]+\d+)")
+"""An id of a matrix, as `x.n2`; the point of `qwen-3.6` is none."""
+
+
 def _short(ids: list[str]) -> list[str]:
     """Return ids with those of one matrix as one: x.{n2,n3}."""
     ends: dict[str, list[str]] = {}
     for check_id in ids:
-        stem, dot, end = check_id.rpartition(".")
-        ends.setdefault(stem + dot, []).append(end)
+        found = _CELL.fullmatch(check_id)
+        stem, end = found.groups() if found else (check_id, "")
+        ends.setdefault(stem, []).append(end)
     return [stem + (own[0] if len(own) == 1 else "{" + ",".join(own) + "}") for stem, own in ends.items()]
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monitor.cli import output
+from monitor.cli import compile_needs, output
 from monitor.cli.findings import Finding, State
-from monitor.errors import GpuFaultError
+from monitor.errors import GpuFaultError, ProvisionError
 
 if TYPE_CHECKING:
     from monitor.domain import Check, Host
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 NEEDS = "for the GPU checks"
 DRIVERS = {13: 580, 12: 525}
 """Major version of CUDA → the oldest driver branch that runs programs built for it, by NVIDIA's table of
-CUDA toolkits and drivers. Wheels and images bring their own CUDA: only the driver has to be the machine's."""
+CUDA toolkits and drivers. Wheels bring CUDA's libraries, and no compiler that engines find."""
 _ENVIRONMENT_BYTES = 12 * 2**30
 """About what a vLLM for CUDA takes; later ones share most of it with the first by hard links."""
-_CLI_DEADLINE_S = 10.0
+_CDI = (Path("/etc/cdi"), Path("/var/run/cdi"))
+"""Where descriptions of devices for containers lie."""
 
 
 def present(gpu: dict[str, Any]) -> Iterator[Finding]:
@@ -61,7 +62,7 @@ def needed(settings: Settings, host: Host, checks: Iterable[Check]) -> Iterator[
         newest, branch = max(DRIVERS), DRIVERS[max(DRIVERS)]
         text = f"the NVIDIA driver {branch} or newer for engines built for CUDA {newest}"
         older = ", ".join(f"{DRIVERS[cuda]} for CUDA {cuda}" for cuda in sorted(DRIVERS)[:-1])
-        yield Finding(NEEDS, "driver", State.NOTE, f"{text} ({older}); no CUDA toolkit: engines bring theirs")
+        yield Finding(NEEDS, "driver", State.NOTE, f"{text} ({older})")
     free = hosts.free_disk(settings.state)
     models = {spec.name: spec for check in wanted for spec in check.models}
     weights = sum({_pair(check): check.requires.disk_bytes for check in wanted}.values())
@@ -80,7 +81,8 @@ def needed(settings: Settings, host: Host, checks: Iterable[Check]) -> Iterator[
             f"models.token is {'set' if has else 'not set'}; the hub asks for one where a licence is accepted"
         )
         yield Finding(NEEDS, "token", State.FINE if has else State.NOTE, f"{text}: {names}")
-    yield _containers()
+    yield from compile_needs.examine(settings, host, NEEDS)
+    yield from _containers()
 
 
 def _desktop(uuid: str) -> Iterator[Finding]:
@@ -111,29 +113,38 @@ def _driver(version: str | None) -> Iterator[Finding]:
         yield Finding("machine", "driver", State.WARNING, text, advice)
 
 
-def _containers() -> Finding:
-    for tool in ("docker", "podman"):
-        path = shutil.which(tool)
-        if path is None:
-            continue
-        try:
-            done = subprocess.run(
-                [path, "version", "--format", "{{.Server.Version}}"],
-                capture_output=True,
-                text=True,
-                timeout=_CLI_DEADLINE_S,
-                check=False,
-                stdin=subprocess.DEVNULL,
-            )
-        except (OSError, subprocess.SubprocessError):
-            continue
-        if done.returncode == 0:
-            text = f"{tool} {done.stdout.strip()}: releases can be measured from their images as well"
-            return Finding(NEEDS, "containers", State.FINE, text)
-        text = f"{tool} is installed and its service does not answer; needed only for container images"
-        return Finding(NEEDS, "containers", State.NOTE, text)
-    text = "neither docker nor podman; needed only for container images"
-    return Finding(NEEDS, "containers", State.NOTE, text)
+def _containers() -> Iterator[Finding]:
+    from monitor.environments.container_tool import ContainerTool  # noqa: PLC0415
+
+    try:
+        tool = ContainerTool.find()
+    except ProvisionError as error:
+        yield Finding(NEEDS, "containers", State.NOTE, f"needed only to measure images. {error.what}")
+        return
+    text = f"{tool.name} answers: releases can be measured from their images as well"
+    yield Finding(NEEDS, "containers", State.FINE, text)
+    yield _gpu_in_containers(tool.name)
+
+
+def _gpu_in_containers(tool: str) -> Finding:
+    """Say whether what gives a container the GPU is here, as far as files of this machine tell."""
+    described = any(
+        file.suffix in {".yaml", ".json"} and file.name.startswith("nvidia")
+        for folder in _CDI
+        if folder.is_dir()
+        for file in folder.iterdir()
+    )
+    hook = shutil.which("nvidia-container-runtime-hook") or shutil.which("nvidia-container-runtime")
+    if described or (tool == "docker" and hook):
+        seen = "a CDI file of NVIDIA" if described else "the NVIDIA container toolkit"
+        return Finding(NEEDS, "image gpu", State.FINE, f"{seen} is here, by which they get the GPU")
+    if tool == "docker":
+        text = "the NVIDIA container toolkit is not here: a container gets no GPU"
+        advice = "install nvidia-container-toolkit, then: nvidia-ctk runtime configure --runtime=docker"
+    else:
+        text = "no CDI file of NVIDIA is here: a container gets no GPU"
+        advice = "install nvidia-container-toolkit, then: nvidia-ctk cdi generate -o /etc/cdi/nvidia.yaml"
+    return Finding(NEEDS, "image gpu", State.NOTE, text, advice)
 
 
 def _pair(check: Check) -> tuple[str, ...]:

@@ -73,7 +73,7 @@ class WheelBuilder:
         uv = UvCommand(self._settings, order.source)
         order.tell(f"making a Python {self.python_version} environment")
         uv.run(
-            ["venv", "--no-project", "--relocatable", "--python", str(self._python), str(order.folder)],
+            ["venv", "--no-project", "--relocatable", "--python", str(self.base_python), str(order.folder)],
             folder=order.folder.parent,
             deadline_s=_ASK_S,
         )
@@ -185,7 +185,8 @@ class WheelBuilder:
         return f"py{'.'.join(self.python_version.split('.')[:2])}"
 
     @property
-    def _python(self) -> Path:
+    def base_python(self) -> Path:
+        """The interpreter that environments are made of; raises as `python_version` does."""
         return self._python_and_version[0]
 
     @cached_property

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from monitor.cli import app
+from monitor.cli import app, gpu_needs
+from monitor.gpu import toolkit
 from monitor.settings import load
 from monitor.steps.station import Station
 from monitor.store.queries import quarantines
@@ -115,8 +116,73 @@ def test_doctor_says_what_a_machine_without_a_gpu_would_need(
     monkeypatch.setenv("PATH", "/nowhere")
     document = json.loads(call("doctor", "--offline", "--json").stdout)
     needs = {one["name"]: one["text"] for one in document["findings"] if one["topic"].startswith("for the")}
-    assert list(needs) == ["gpu", "driver", "disk", "token", "containers"]
+    assert list(needs) == [
+        *("gpu", "driver", "disk", "token"),
+        *("compiler", "headers", "nvcc", "containers"),
+    ]
     assert "GiB of memory, compute capability 12.0" in needs["gpu"]
     assert "580 or newer" in needs["driver"]
     assert "Qwen/Qwen3.6-27B-FP8" in needs["token"]
-    assert "neither docker nor podman" in needs["containers"]
+    assert "neither is here" in needs["containers"]
+
+
+def needed(name: str) -> dict[str, Any]:
+    findings = json.loads(call("doctor", "--offline", "--json").stdout)["findings"]
+    return next(one for one in findings if one["topic"] == "for the GPU checks" and one["name"] == name)
+
+
+def test_doctor_says_what_fails_without_compilers(
+    driver: nvml.Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toolkit, "PLACE", tmp_path / "cuda")
+    monkeypatch.setattr(toolkit, "SYSTEM_PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_HOME", raising=False)
+    assert needed("compiler")["state"] == "warning"
+    assert "no gcc or clang: vLLM from a wheel ends at its start" in needed("compiler")["text"]
+    assert "ends with 'Could not find nvcc'" in needed("nvcc")["text"]
+    assert needed("nvcc")["state"] == "warning"
+    driver.fail("nvmlInit", "LIBRARY_NOT_FOUND")
+    assert needed("nvcc")["state"] == "note", "nothing is missing before there is a GPU"
+
+
+def test_doctor_knows_a_toolkit_that_is_too_old_for_the_gpu(
+    driver: nvml.Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "cuda"
+    (home / "bin").mkdir(parents=True)
+    monkeypatch.setenv("CUDA_HOME", str(home))
+    for release, state in (("V12.8.93", "warning"), ("V12.10.1", "fine"), ("V13.0.88", "fine")):
+        (home / "bin" / "nvcc").write_text(f"#!/bin/sh\necho {release}\n", encoding="utf-8")
+        (home / "bin" / "nvcc").chmod(0o755)
+        assert needed("nvcc")["state"] == state
+        assert release[1:] in needed("nvcc")["text"]
+
+
+def test_doctor_asks_podman_where_docker_does_not_answer_and_says_what_gives_images_the_gpu(
+    driver: nvml.Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name, status in (("docker", 1), ("podman", 0)):
+        (programs / name).write_text(f"#!/bin/sh\nexit {status}\n", encoding="utf-8")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    monkeypatch.setattr(gpu_needs, "_CDI", (tmp_path / "cdi",))
+    assert "podman answers" in needed("containers")["text"]
+    assert "no CDI file of NVIDIA" in needed("image gpu")["text"]
+    assert "nvidia-ctk cdi generate" in needed("image gpu")["advice"]
+    (tmp_path / "cdi").mkdir()
+    (tmp_path / "cdi" / "nvidia.yaml").touch()
+    assert needed("image gpu")["state"] == "fine"
+
+    (programs / "docker").write_text("#!/bin/sh\nexit 0\n", encoding="utf-8")
+    (tmp_path / "cdi" / "nvidia.yaml").unlink()
+    assert "docker answers" in needed("containers")["text"]
+    assert "the NVIDIA container toolkit is not here" in needed("image gpu")["text"]
+
+
+def test_doctor_names_cells_of_a_matrix_together_and_other_checks_by_themselves(driver: nvml.Driver) -> None:
+    findings = json.loads(call("doctor", "--offline", "--json").stdout)["findings"]
+    names = [one["name"] for one in findings if one["topic"] == "checks"]
+    assert "qwen-3.6-27b-vllm-fp8.{n1,n2,n3,n4,n5,n6}" in names
+    assert "qwen-3.6-27b-vllm-fp8-long" in names
