@@ -128,7 +128,6 @@ SAYINGS = (
     _said("scheduled_tokens", r"max_num_scheduled_tokens is set to (\d{1,9})"),
     # Names of before 0.11 and of single families; they are taken for "mtp".
     _said("deprecated_method", r"method `([\w.-]{1,40})` is deprecated"),
-    _said("threads", r"OMP threads? binding[^:]{0,40}: ([^\n]{1,120})"),
 )
 """In the first line that fits, the group that took part is the value; where two sayings state one fact, the
 first that fits."""

@@ -207,6 +207,7 @@ def test_a_known_version_is_started_as_a_module_and_a_newer_one_through_who_asks
     known, newer = launched("0.32.0").argv, launched("0.40.0").argv
     assert known[2:4] == ("-m", "vllm.entrypoints.openai.api_server")
     assert newer[2].endswith("launchers/vllm_server.py")
+    assert launched("0.33.1rc1.dev400+gabc").argv[:3] == newer[:3]
     count = int(newer[4])
     assert newer[5 : 5 + count] == known[4 : 4 + count]
     assert newer[5 + count :] == known[4 + count :]
