@@ -1,6 +1,12 @@
 # The service without any engine: engines are installed at run time, each in an environment of its own.
 FROM python:3.13-slim
 
+# Engines compile when they start or are installed: Triton, which vLLM for CUDA runs on, its launchers (a C compiler,
+# and the headers of Python that this image has), llama-cpp-python the whole of llama.cpp. There is no nvcc:
+# docs/operations.md says what that means.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc g++ libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --create-home --uid 10001 monitor && install -d -o monitor /state /config
 WORKDIR /app
 COPY requirements.txt pyproject.toml README.md ./
