@@ -12,7 +12,7 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
@@ -111,23 +111,25 @@ class Hub:
         return sha256
 
     def _bring(self, path: str, part: Path, file: HubFile, place: str, progress: Progress | None) -> None:
-        for attempt in range(_TRIES):
-            if attempt:
-                time.sleep(self._pause_s * 2 ** (attempt - 1))
-            done = part.stat().st_size if part.exists() else 0
+        done = furthest = _size(part)
+        in_vain = 0
+        # Many GB come in over a line that breaks now and then: only tries that bring nothing count.
+        while in_vain < _TRIES:
             if done > file.size:
                 part.unlink()
-                done = 0
+                done = furthest = 0
             if done == file.size and part.exists():
                 return
-            try:
+            with suppress(httpx.TransportError):
                 self._continue(path, part, file, place, done=done, progress=progress)
-            except httpx.TransportError:
-                continue
-            if part.stat().st_size == file.size:
-                return
+            done = _size(part)
+            # A hub that begins again each time brings nothing before it is further than ever.
+            in_vain = 0 if done > furthest else in_vain + 1
+            furthest = max(furthest, done)
+            if done != file.size and in_vain < _TRIES:
+                time.sleep(self._pause_s * 2 ** max(in_vain - 1, 0))
         raise ModelError(
-            f"The download of {place} broke off {_TRIES} times.",
+            f"The download of {place} broke off {_TRIES} times in a row without bringing more.",
             kept=f"what has arrived, in {part}",
             advice="fetch again when the network is back; it goes on where it stopped",
             permanent=False,
@@ -204,6 +206,10 @@ class Hub:
             verify=ssl.create_default_context(),
         ) as client:
             yield client
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
 
 
 def _worth_another_try(status: int) -> bool:

@@ -91,12 +91,28 @@ def test_a_download_that_breaks_off_goes_on_where_it_stopped(hub: HubServer, tmp
 def test_a_download_that_keeps_breaking_off_is_gone_on_with_by_the_next_fetch(
     hub: HubServer, tmp_path: Path
 ) -> None:
-    hub.cut_after = [1000] * 5
+    hub.cut_after = [1000] + [0] * 5
     error = refused(MODEL, tmp_path)
     assert not error.permanent
     assert models.locate(MODEL, tmp_path) is None
     assert models.fetch(MODEL, tmp_path).read_bytes() == WEIGHTS
-    assert hub.seen[-1][2] == "bytes=5000-"
+    assert hub.seen[-1][2] == "bytes=1000-"
+
+
+def test_a_line_that_breaks_again_and_again_brings_a_large_file_as_long_as_each_try_brings_some(
+    hub: HubServer, tmp_path: Path
+) -> None:
+    hub.cut_after = [1000, 0, 0, 0, 0] * 3
+    assert models.fetch(MODEL, tmp_path).read_bytes() == WEIGHTS
+    assert hub.seen[-1][2] == "bytes=3000-"
+
+
+def test_a_hub_that_begins_again_and_breaks_off_at_the_same_place_brings_nothing(
+    hub: HubServer, tmp_path: Path
+) -> None:
+    hub.cut_after, hub.without_ranges = [1000] * 6, True
+    assert "5 times in a row without bringing more" in refused(MODEL, tmp_path).what
+    assert len(hub.downloads()) == 6
 
 
 def test_a_hub_without_ranges_is_begun_again(hub: HubServer, tmp_path: Path) -> None:
