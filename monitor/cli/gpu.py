@@ -94,7 +94,11 @@ def _print(state: GpuState) -> None:
         "PCI": facts.get("pci"),
         "driver": facts.get("driver"),
         "memory": output.gib(int(facts["memory_bytes"])),
-        "bandwidth": _with(facts.get("bandwidth_bytes_per_s"), 1e-9, "GB/s at most"),
+        "bandwidth": _with(
+            facts.get("bandwidth_bytes_per_s"),
+            1e-9,
+            f"GB/s at most (memory at {facts.get('max_memory_clock_mhz')} MHz)",
+        ),
         "power limit": _with(facts.get("power_limit_w"), 1, "W"),
         "ECC": _switch(facts.get("ecc")),
         "MIG": _switch(facts.get("mig")),

@@ -70,9 +70,10 @@ def corrected_errors(card: Card) -> int | None:
 
 
 def bandwidth(memory_clock_mhz: int | None, bus_bits: int | None) -> float | None:
-    """Return what the memory can move at most, in bytes per second: 2 × clock × width / 8.
+    """Return what the memory can move at most, in bytes per second: 2 × highest clock × width / 8.
 
-    That is 1711 GB/s for the 13365 MHz and 512 bits of an RTX PRO 6000 Blackwell.
+    That is the nominal 1792 GB/s for the 14001 MHz and 512 bits of an RTX PRO 6000 Blackwell. At work its
+    memory runs at 13365 MHz (1711 GB/s); the limit of a guard has to be one that nothing can pass.
     """
     if not memory_clock_mhz or not bus_bits:
         return None

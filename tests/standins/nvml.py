@@ -34,6 +34,8 @@ class Card:
     reasons: int = 0
     sm_clock: int = 2600
     memory_clock: int = 13365
+    """While it computes; the highest, of which its name plate tells, is a little above."""
+    max_memory_clock: int = 14001
     bus_width: int | None = 512
     temperature: int = 55
     power_mw: int | None = 450_000
@@ -116,7 +118,9 @@ _ANSWERS: dict[str, Callable[..., Any]] = {
     "nvmlDeviceGetPowerManagementLimit": lambda *_: 600_000,
     "nvmlDeviceGetPowerManagementDefaultLimit": lambda *_: 600_000,
     "nvmlDeviceGetPowerManagementLimitConstraints": lambda *_: [150_000, 600_000],
-    "nvmlDeviceGetMaxClockInfo": lambda *_args: 3090 if _args[2] == pynvml.NVML_CLOCK_SM else 13365,
+    "nvmlDeviceGetMaxClockInfo": lambda _, card, kind: (
+        3090 if kind == pynvml.NVML_CLOCK_SM else card.max_memory_clock
+    ),
     "nvmlDeviceGetMemoryBusWidth": lambda _, card: card.bus_width,
     "nvmlDeviceGetPersistenceMode": lambda _, card: card.persistence,
     "nvmlDeviceGetMigMode": lambda _, card: None if card.mig is None else [card.mig, card.mig],

@@ -41,7 +41,7 @@ def test_the_gpu_is_shown_with_what_it_does_now(driver: nvml.Driver) -> None:
     assert done.exit_code == 0, done.output
     assert nvml.WORKSTATION in done.stdout
     assert "may be measured on" in done.stdout
-    assert "1711 GB/s at most" in done.stdout
+    assert "1792 GB/s at most (memory at 14001 MHz)" in done.stdout
     assert "61 °C" in done.stdout
     document = json.loads(call("gpu", "show", "--json").stdout)
     assert document["schema"] == "mtp-monitor/gpu/1"
