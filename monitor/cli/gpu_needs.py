@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,20 +52,25 @@ def needed(settings: Settings, host: Host, checks: Iterable[Check]) -> Iterator[
     wanted = [check for check in checks if check.requires.wants_gpu]
     if not wanted:
         return
+    real = [check for check in wanted if check.model.kind != "synthetic"]
     if host.gpu is None:
-        least = min(check.requires.gpu_memory_bytes for check in wanted)
-        most = max(check.requires.gpu_memory_bytes for check in wanted)
+        least, most = _memory(real or wanted)
         memory = output.gib(most) if least == most else f"{output.gib(least)} to {output.gib(most)}"
-        kinds = sorted({need for check in wanted if (need := check.requires.compute_capability)})
+        kinds = sorted({need for check in real or wanted if (need := check.requires.compute_capability)})
         kind = f", compute capability {' or '.join(kinds)} and newer" if kinds else ""
-        yield Finding(NEEDS, "gpu", State.NOTE, f"an NVIDIA GPU with {memory} of memory{kind}")
+        small = (
+            ""
+            if len(real) in {0, len(wanted)}
+            else f"; {output.gib(_memory(wanted)[0])} for synthetic models"
+        )
+        yield Finding(NEEDS, "gpu", State.NOTE, f"an NVIDIA GPU with {memory} of memory{kind}{small}")
         newest, branch = max(DRIVERS), DRIVERS[max(DRIVERS)]
         text = f"the NVIDIA driver {branch} or newer for engines built for CUDA {newest}"
         older = ", ".join(f"{DRIVERS[cuda]} for CUDA {cuda}" for cuda in sorted(DRIVERS)[:-1])
         yield Finding(NEEDS, "driver", State.NOTE, f"{text} ({older})")
     free = hosts.free_disk(settings.state)
     models = {spec.name: spec for check in wanted for spec in check.models}
-    weights = sum({_pair(check): check.requires.disk_bytes for check in wanted}.values())
+    weights = sum({_pair(check): check.requires.disk_bytes for check in real}.values())
     room = weights + _ENVIRONMENT_BYTES
     yield Finding(
         NEEDS,
@@ -83,6 +88,12 @@ def needed(settings: Settings, host: Host, checks: Iterable[Check]) -> Iterator[
         yield Finding(NEEDS, "token", State.FINE if has else State.NOTE, f"{text}: {names}")
     yield from compile_needs.examine(settings, host, NEEDS)
     yield from _containers()
+
+
+def _memory(checks: Sequence[Check]) -> tuple[int, int]:
+    """Return the least and the most memory of a GPU that one of the checks needs."""
+    needs = [check.requires.gpu_memory_bytes for check in checks]
+    return min(needs), max(needs)
 
 
 def _desktop(uuid: str) -> Iterator[Finding]:

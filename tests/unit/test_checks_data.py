@@ -18,7 +18,7 @@ from monitor.settings import DEFAULT_CHECKS
 from standins.engine import environment_of
 
 CHECKS = load_checks()
-REFERENCE = [check for check in CHECKS.values() if check.requires.gpu]
+REFERENCE = [check for check in CHECKS.values() if check.requires.gpu and check.model.kind != "synthetic"]
 SMALL_MACHINE = Host(
     name="small",
     machine_id="m",
@@ -154,6 +154,24 @@ def test_the_synthetic_checks_run_anywhere_and_promise_equal_tokens(name: str) -
     assert check.sampling["temperature"] == 0
     assert check.sampling["ignore_eos"] is True
     assert all(prompt.text for prompt in select_prompts(check, Tier.FULL))
+
+
+@pytest.mark.parametrize("family", ["mimo", "qwen35", "gemma4"])
+def test_a_synthetic_model_is_asked_the_same_on_a_cpu_and_on_a_gpu(family: str) -> None:
+    cpu, cuda = (CHECKS[f"synthetic-{family}-vllm-{where}"] for where in ("cpu", "cuda"))
+    assert (cpu.model, cpu.draft_model, cpu.sampling) == (cuda.model, cuda.draft_model, cuda.sampling)
+    assert cpu.workloads == cuda.workloads
+    assert cuda.projects == ("vllm",)
+    (reason,) = satisfies(SMALL_MACHINE, cuda.requires)
+    assert "needs an NVIDIA GPU" in reason
+
+
+@pytest.mark.parametrize("family", ["mimo", "qwen35", "gemma4"])
+def test_a_synthetic_model_on_a_gpu_has_its_graphs_and_no_setting_of_a_cpu(family: str) -> None:
+    check = CHECKS[f"synthetic-{family}-vllm-cuda"]
+    launch = VllmEngine().launch(setup_of(check, Arm.MTP))
+    assert "--enforce-eager" not in launch.argv
+    assert not any(name.startswith(("VLLM_CPU", "OMP_")) for name in launch.environment)
 
 
 def test_the_two_ways_to_serve_the_synthetic_model_are_asked_the_same() -> None:

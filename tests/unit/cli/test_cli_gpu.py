@@ -121,6 +121,7 @@ def test_doctor_says_what_a_machine_without_a_gpu_would_need(
         *("compiler", "headers", "nvcc", "containers"),
     ]
     assert "GiB of memory, compute capability 12.0" in needs["gpu"]
+    assert needs["gpu"].endswith("; 8.0 GiB for synthetic models")
     assert "580 or newer" in needs["driver"]
     assert "Qwen/Qwen3.6-27B-FP8" in needs["token"]
     assert "neither is here" in needs["containers"]
