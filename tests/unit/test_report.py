@@ -310,6 +310,16 @@ def test_what_the_gpu_did_is_shown_for_every_session_and_drawn_for_one_of_each_a
     assert "The GPU" not in page_of(factories.unchanged()).text
 
 
+def test_a_desktop_on_the_gpu_is_told_beside_the_sessions_and_disturbs_none() -> None:
+    run = factories.watched()
+    assert run.candidate_samples is not None
+    assert "a desktop" not in page_of(run).text
+    first, *others = run.candidate_samples.sessions
+    drawn = replace(first, gpu=(first.gpu or {}) | {"graphics": 2})
+    run = replace(run, candidate_samples=replace(run.candidate_samples, sessions=(drawn, *others)))
+    assert "2 of 20 sessions had something to tell; a desktop was on it (2 processes)" in page_of(run).text
+
+
 @pytest.mark.parametrize("trace", [None, "x", [[1, 2]], [["a", None, None, None, None]], [[0, None] * 3]])
 def test_a_strange_record_of_the_gpu_does_not_stop_the_report(trace: object) -> None:
     run = factories.watched()
