@@ -8,9 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ViewportSize, sync_playwright
-from test_pages_browser import SMALL, SPILLS, UNNAMED, served
-from test_report_browser import CHROMIUM, FAINT, FLAGS
+from in_browser import FAINT, SMALL, SPILLS, UNNAMED, served
+from playwright.sync_api import Browser, ViewportSize
 
 import factories
 from monitor.gpu.identity import read_gpus
@@ -22,14 +21,6 @@ from standins.web import TOKEN, Recorder, empty_station
 
 WIDTHS = (390, 700, 900, 1050, 1280)
 SCHEMES = ("light", "dark")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("width", WIDTHS)

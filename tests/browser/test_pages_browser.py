@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import re
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import uvicorn
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
-from test_report_browser import CHROMIUM, FAINT, FLAGS
+from in_browser import FAINT, SMALL, SPILLS, UNNAMED, Watched, served
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize
 
 from monitor.steps.station import Station
 from monitor.web.app import create_app
 from standins.web import TOKEN, Past, Recorder, station
 
 WIDTHS = {360: ViewportSize(width=360, height=780), 1280: ViewportSize(width=1280, height=900)}
-SPILLS = """() => [...document.querySelectorAll('main *, header *, footer *')].filter(element => {
-    if (element.closest('.scroll, thead, svg, .unseen') || !element.checkVisibility()) return false;
-    const box = element.getBoundingClientRect();
-    return box.width > 0 && (box.right > innerWidth + 1 || box.left < -1);
-}).map(element => element.outerHTML.slice(0, 120))"""
-SMALL = """() => [...document.querySelectorAll('button, select, input:not([type=hidden]):not(.unseen)')]
-    .filter(element => element.checkVisibility() && element.getBoundingClientRect().height < 24)
-    .map(element => element.outerHTML.slice(0, 120))"""
-"""Things to press that are smaller than WCAG 2.2, 2.5.8, asks for."""
-UNNAMED = """() => [...document.querySelectorAll('input:not([type=hidden]):not(.unseen), select, textarea')]
-    .filter(element => !element.labels?.length).map(element => element.outerHTML.slice(0, 120))"""
 
 
 @dataclass
@@ -44,15 +29,12 @@ class Service:
     actions: Recorder
 
 
-@dataclass
-class Opened:
-    """A page with everything it asked for and complained about."""
+@dataclass(kw_only=True)
+class Opened(Watched):
+    """A page of the service, in a context of its own."""
 
-    page: Page
     context: BrowserContext
     address: str
-    requests: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
 
     def go(self, path: str) -> Page:
         self.page.goto(self.address + path, wait_until="load")
@@ -65,26 +47,6 @@ class Opened:
         page.wait_for_url(f"{self.address}/")
 
 
-@contextmanager
-def served(app: Any) -> Iterator[str]:
-    """Serve `app` on a free port of loopback and yield its address; nothing is left behind."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="pages")
-        thread.start()
-        try:
-            deadline = time.monotonic() + 20
-            while not server.started and thread.is_alive() and time.monotonic() < deadline:
-                time.sleep(0.02)
-            assert server.started
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(timeout=20)
-            assert not thread.is_alive()
-
-
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with station(tmp_path_factory.mktemp("pages")) as (found, past):
@@ -93,22 +55,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             yield Service(address, found, past, actions)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @contextmanager
 def opened_in(browser: Browser, service: Service, width: int, **options: Any) -> Iterator[Opened]:
     context = browser.new_context(viewport=WIDTHS[width], **options)
-    opened = Opened(context.new_page(), context, service.address)
-    opened.page.on("request", lambda asked: opened.requests.append(asked.url))
-    opened.page.on("console", lambda message: opened.complaints.append(message.text))
-    opened.page.on("pageerror", lambda error: opened.complaints.append(str(error)))
-    opened.page.on("dialog", lambda dialog: opened.complaints.append(f"dialog: {dialog.message}"))
+    opened = Opened(page=context.new_page(), context=context, address=service.address)
     yield opened
     context.close()
 
