@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from monitor.domain import Check, Role, RunState, SampleSet
+from monitor.domain import Check, Role, SampleSet
 from monitor.judge.calibration import Calibration
 from monitor.judge.calibration import calibrate as noise_of
 from monitor.judge.policy import JudgingPolicy
@@ -62,11 +62,8 @@ def measured(station: Station, run: Run) -> list[SampleSet]:
     with station.store.read() as db:
         alike = [
             other
-            for other in runs.of_epoch(db, run.epoch_id or 0)
-            if other.artifact_id == run.artifact_id
-            and other.tier is run.tier
-            and other.state is RunState.DONE
-            and (other.against == plan.ITSELF or other.reference_run_id is None)
+            for other in runs.repeated(db, run)
+            if other.against == plan.ITSELF or other.reference_run_id is None
         ]
         loaded = [sessions.load(db, other.id, Subject.CANDIDATE, Role.SCREEN) for other in alike[-_MOST:]]
     return [item for item in loaded if item is not None]

@@ -251,13 +251,7 @@ def earlier_of_itself(station: Station, run: Run) -> Run | None:
     """Return the first measurement of a run's own artifact in its epoch, for an A/A run; None before it."""
     with station.store.read() as db:
         alike = [
-            other
-            for other in runs.of_epoch(db, run.epoch_id or 0)
-            if other.artifact_id == run.artifact_id
-            and other.tier is run.tier
-            and other.state is RunState.DONE
-            and other.requested_by != BISECTION
-            and other.id < run.id
+            other for other in runs.repeated(db, run) if other.requested_by != BISECTION and other.id < run.id
         ]
     return alike[0] if alike else None
 

@@ -52,13 +52,7 @@ def decide(  # noqa: PLR0917  (the first four name the release, in the order peo
         StoreError: when the release was never recorded.
 
     """
-    row = db.exec(
-        select(StoredRelease).where(
-            StoredRelease.project == project,
-            StoredRelease.version == version,
-            StoredRelease.channel == channel,
-        )
-    ).first()
+    row = _row(db, project, version, channel)
     if row is None:
         raise StoreError(
             f"Release {project} {version} on {channel} is not in the database.",
@@ -82,13 +76,7 @@ def decide(  # noqa: PLR0917  (the first four name the release, in the order peo
 
 def annotate(db: Session, release: Release, *, notes: str, page: str) -> None:
     """Keep what the makers of a release say of it."""
-    row = db.exec(
-        select(StoredRelease).where(
-            StoredRelease.project == release.project,
-            StoredRelease.version == release.version,
-            StoredRelease.channel == release.channel,
-        )
-    ).first()
+    row = _row(db, release.project, release.version, release.channel)
     if row is not None:
         row.notes, row.page = clean(notes), clean(page)
         db.flush()
@@ -96,13 +84,7 @@ def annotate(db: Session, release: Release, *, notes: str, page: str) -> None:
 
 def forget_decision(db: Session, project: str, version: str, channel: str) -> None:
     """Make a release news again, for when its file comes back: what was planned for it was called off."""
-    row = db.exec(
-        select(StoredRelease).where(
-            StoredRelease.project == project,
-            StoredRelease.version == version,
-            StoredRelease.channel == channel,
-        )
-    ).first()
+    row = _row(db, project, version, channel)
     if row is not None:
         row.decided_sha256 = None
         db.flush()
@@ -174,3 +156,13 @@ def _id(row: StoredRelease) -> int:
     if row.id is None:
         raise AssertionError("a row is used before it was flushed")
     return row.id
+
+
+def _row(db: Session, project: str, version: str, channel: str) -> StoredRelease | None:
+    return db.exec(
+        select(StoredRelease).where(
+            StoredRelease.project == project,
+            StoredRelease.version == version,
+            StoredRelease.channel == channel,
+        )
+    ).first()

@@ -265,6 +265,15 @@ def of_epoch(db: Session, epoch_id: int) -> list[Run]:
     return values(db, rows().where(StoredRun.epoch_id == epoch_id).order_by(col(StoredRun.id)))
 
 
+def repeated(db: Session, run: Run) -> list[Run]:
+    """Return the complete measurements of a run's artifact in its epoch and tier, oldest first."""
+    return [
+        other
+        for other in of_epoch(db, run.epoch_id or 0)
+        if other.artifact_id == run.artifact_id and other.tier is run.tier and other.state is RunState.DONE
+    ]
+
+
 def of_series(db: Session, *, machine_id: str, project: str, check_digest: str) -> list[Run]:
     """Return the runs of a check on a project's releases on a host, over all epochs, in order of release."""
     wanted = rows().where(

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Literal
 
 from monitor import bisect as bisecting
+from monitor import orders
 from monitor.domain import Answer, Bisection, BisectionState, Tier
-from monitor.errors import UnknownNameError
 from monitor.planted.names import is_planted
 from monitor.releases.commits import commits_between
 from monitor.steps.station import Station
@@ -87,11 +87,7 @@ def bisection(station: Station, bisection_id: int) -> BisectionFacts:
         UnknownNameError: when there is no such one.
 
     """
-    with station.store.read() as db:
-        found = bisections.get(db, bisection_id)
-    if found is None:
-        raise UnknownNameError(f"There is no bisection {bisection_id}.")
-    return bisection_facts(station, found)
+    return bisection_facts(station, orders.bisection(station, bisection_id))
 
 
 def of_incident(station: Station, incident_id: int) -> BisectionFacts | None:
