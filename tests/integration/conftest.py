@@ -1,4 +1,4 @@
-"""What several tests of the store need: one PostgreSQL server, and a store on each kind of database."""
+"""What several files need: stores on each kind of database, sources, environments, a post office."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from pathlib import Path
 import postgresql
 import pytest
 
+from monitor.environments.collection import Environments
+from monitor.net import Http
 from monitor.store import Store
 from monitor.store.columns import Table
 from standins.desk import Desk, open_desk
+from standins.environments import made
+from standins.index import IndexServer
+from standins.office import SECRET, Office
+from standins.receivers import WebhookReceiver
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +61,36 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     """Yield a source beside the stand-in of GitHub, and see that no limit was disregarded."""
     with open_desk(tmp_path) as opened:
         yield opened
+
+
+@pytest.fixture
+def index() -> Iterator[IndexServer]:
+    """Yield a package index that lists nothing yet."""
+    with IndexServer() as server:
+        yield server
+
+
+@pytest.fixture
+def http() -> Iterator[Http]:
+    """Yield a client that gives up on a silent server soon."""
+    with Http(timeout_s=5) as client:
+        yield client
+
+
+@pytest.fixture
+def environments(tmp_path: Path) -> Environments:
+    """Return environments of which none is built yet."""
+    return made(tmp_path)
+
+
+@pytest.fixture
+def post(store: Store) -> Office:
+    """Return a post office that has no destinations yet."""
+    return Office(store)
+
+
+@pytest.fixture
+def receiver() -> Iterator[WebhookReceiver]:
+    """Yield a webhook that knows the secret of the post office's destinations."""
+    with WebhookReceiver(SECRET) as server:
+        yield server

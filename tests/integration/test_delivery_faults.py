@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -12,22 +11,9 @@ from monitor.alerts import deliver as delivery
 from monitor.alerts import webhook
 from monitor.alerts.deliver import Delivered
 from monitor.domain import DeliveryState, Message
-from monitor.store import Store
 from monitor.store.queries import outbox
-from standins.office import SECRET, Office
+from standins.office import Office
 from standins.receivers import Answer, Receiver, WebhookReceiver
-
-
-@pytest.fixture
-def post(store: Store) -> Office:
-    return Office(store)
-
-
-@pytest.fixture
-def receiver() -> Iterator[WebhookReceiver]:
-    with WebhookReceiver(SECRET) as server:
-        yield server
-
 
 # ---------------------------------------------------------------------------------------------
 # Gone

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -19,21 +19,10 @@ from monitor.environments.collection import Environments
 from monitor.errors import ArtifactChangedError, DiskFullError, MonitorError, ProvisionError, SourceError
 from monitor.net import Http
 from monitor.settings_tables import SourceSettings
-from standins.environments import in_place_of_uv, left_in, listed, made, publish, running, source
+from standins.environments import in_place_of_uv, left_in, listed, made, publish, running
 from standins.index import Fault, IndexServer
+from standins.polled import source
 from standins.wheels import wheel
-
-
-@pytest.fixture
-def index() -> Iterator[IndexServer]:
-    with IndexServer() as server:
-        yield server
-
-
-@pytest.fixture
-def environments(tmp_path: Path) -> Environments:
-    return made(tmp_path)
-
 
 # ---------------------------------------------------------------------------------------------
 # Does not install

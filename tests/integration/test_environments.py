@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,22 +19,12 @@ from monitor.errors import ProvisionError, SourceError
 from monitor.net import Http
 from monitor.releases.package_index import PackageIndex
 from monitor.settings_tables import SourceSettings, UvSettings
-from standins.environments import left_in, listed, made, publish, running, source
+from standins.environments import left_in, listed, made, publish, running
 from standins.index import IndexServer
+from standins.polled import source
 from standins.wheels import wheel
 
 DEAD = "http://127.0.0.1:9"  # the discard port: nobody listens
-
-
-@pytest.fixture
-def index() -> Iterator[IndexServer]:
-    with IndexServer() as server:
-        yield server
-
-
-@pytest.fixture
-def environments(tmp_path: Path) -> Environments:
-    return made(tmp_path)
 
 
 def test_the_kind_of_pytorch_is_asked_of_uv_and_makes_an_environment_of_its_own(

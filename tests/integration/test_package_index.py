@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -20,37 +19,8 @@ from monitor.releases.policy import decide
 from monitor.releases.projects import PROJECTS
 from monitor.settings_tables import SourceSettings
 from standins.index import IndexServer
+from standins.polled import only_artifact, poll, source, versions
 from standins.wheels import wheel
-
-
-@pytest.fixture
-def index() -> Iterator[IndexServer]:
-    with IndexServer() as server:
-        yield server
-
-
-@pytest.fixture
-def http() -> Iterator[Http]:
-    with Http(timeout_s=5) as client:
-        yield client
-
-
-def source(index: IndexServer, **settings: object) -> SourceSettings:
-    return SourceSettings.model_validate({"project": "demo", "index_url": index.url} | settings)
-
-
-def poll(index: IndexServer, http: Http, **settings: object) -> tuple[Release, ...]:
-    return PackageIndex(source(index, **settings), http).poll()
-
-
-def versions(releases: tuple[Release, ...]) -> list[str]:
-    return [release.version for release in releases]
-
-
-def only_artifact(releases: tuple[Release, ...]) -> Artifact:
-    (artifact,) = [item for release in releases for item in release.artifacts]
-    return artifact
-
 
 # ---------------------------------------------------------------------------------------------
 # The real index

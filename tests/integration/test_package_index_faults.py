@@ -1,45 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from monitor.domain import Artifact, Release
 from monitor.errors import SourceError, SourceLiedError
 from monitor.net import Http
 from monitor.releases.package_index import PackageIndex
-from monitor.settings_tables import SourceSettings
 from standins.index import Fault, IndexServer
+from standins.polled import only_artifact, poll, source, versions
 from standins.wheels import wheel
-
-
-@pytest.fixture
-def index() -> Iterator[IndexServer]:
-    with IndexServer() as server:
-        yield server
-
-
-@pytest.fixture
-def http() -> Iterator[Http]:
-    with Http(timeout_s=5) as client:
-        yield client
-
-
-def source(index: IndexServer, **settings: object) -> SourceSettings:
-    return SourceSettings.model_validate({"project": "demo", "index_url": index.url} | settings)
-
-
-def poll(index: IndexServer, http: Http, **settings: object) -> tuple[Release, ...]:
-    return PackageIndex(source(index, **settings), http).poll()
-
-
-def versions(releases: tuple[Release, ...]) -> list[str]:
-    return [release.version for release in releases]
-
-
-def only_artifact(releases: tuple[Release, ...]) -> Artifact:
-    (artifact,) = [item for release in releases for item in release.artifacts]
-    return artifact
 
 
 @pytest.mark.parametrize(

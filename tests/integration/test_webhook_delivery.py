@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import pytest
@@ -13,21 +12,8 @@ from monitor.alerts import webhook
 from monitor.alerts.deliver import JITTER, RETRY_AFTER_S, Delivered, check, deliver
 from monitor.domain import DeliveryState
 from monitor.errors import ConfigurationError
-from monitor.store import Store
 from standins.office import LOCAL, NEW_SECRET, SECRET, Office
 from standins.receivers import Answer, WebhookReceiver
-
-
-@pytest.fixture
-def post(store: Store) -> Office:
-    return Office(store)
-
-
-@pytest.fixture
-def receiver() -> Iterator[WebhookReceiver]:
-    with WebhookReceiver(SECRET) as server:
-        yield server
-
 
 # ---------------------------------------------------------------------------------------------
 # What arrives

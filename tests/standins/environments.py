@@ -13,15 +13,12 @@ from monitor.net import Http
 from monitor.releases.package_index import PackageIndex
 from monitor.settings_tables import SourceSettings, UvSettings
 from standins.index import IndexServer
+from standins.polled import source
 from standins.wheels import wheel
 
 
 def made(tmp_path: Path, *, folder: str = "environments", http: Http | None = None) -> Environments:
     return Environments.at(tmp_path / folder, uv=UvSettings(cache_dir=tmp_path / "cache"), http=http)
-
-
-def source(index: IndexServer, **settings: object) -> SourceSettings:
-    return SourceSettings.model_validate({"project": "demo", "index_url": index.url} | settings)
 
 
 def listed(settings: SourceSettings, version: str = "1.0") -> Artifact:

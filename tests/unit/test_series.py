@@ -10,46 +10,18 @@ from typing import Any
 import pytest
 
 import factories
-from factory_values import NOW, sha
-from monitor.domain import Epoch, Judgement, Metric, RunState, Tier, Verdict
+from factory_values import NOW
+from monitor.domain import Epoch, Judgement, Metric, RunState, Verdict
 from monitor.store.queries.runs import Run
 from monitor.views import numbers
 from monitor.views.series import SeriesPoint, series_points, workloads_of
 from monitor.views.series_chart import SPARK_WIDTH, series_chart, spark
+from standins import messages
 
 
 def run(number: int = 1, **other: Any) -> Run:
-    known: dict[str, Any] = {
-        "id": number,
-        "check_id": "c",
-        "check_digest": "d",
-        "project": "xllamacpp",
-        "version": f"0.2.{number}",
-        "artifact_sha256": sha("a"),
-        "host": "m",
-        "tier": Tier.QUICK,
-        "reference_run_id": None,
-        "environment_key": None,
-        "state": RunState.DONE,
-        "stage": "",
-        "reason": "",
-        "permanent": None,
-        "attempts": 1,
-        "planned_at": NOW,
-        "started_at": NOW,
-        "finished_at": NOW,
-        "requested_by": "a test",
-        "channel": "stable",
-        "epoch_id": 7,
-        "against": "last-good",
-        "confirm": True,
-        "priority": 0,
-        "due_at": None,
-        "waiting": "",
-        "announced_at": None,
-        "artifact_id": number,
-    }
-    return Run(**known | other)
+    known = {"reference_run_id": None, "epoch_id": 7, "artifact_id": number}
+    return messages.run(number, f"0.2.{number}", **known | other)
 
 
 def epoch(number: int, identity: int) -> Epoch:
