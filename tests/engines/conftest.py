@@ -11,7 +11,7 @@ import uv
 from monitor.checks.loader import load_check
 from monitor.checks.synthetic import SyntheticRecipe, write_model
 from monitor.domain import Environment
-from tests.standins.engine import environment_of
+from standins.engine import environment_of
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from monitor.pipeline import RunRequest, Station
 from monitor.settings import Settings
 from monitor.store import Subject
 from monitor.store.queries import environments, sessions
-from tests.standins.engine import tagged_by
+from standins.engine import tagged_by
 
 OLD, NEW = "2026.8.10566", "2026.10.11549"
 OWN_LLAMA = Path(__file__).parents[1] / "standins" / "own_llama.py"

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from monitor.bench.session import measure_session
 from monitor.checks.loader import load_check, select_prompts
-from monitor.domain import Arm, BesideArm, Environment, Role, Sample, Session, Tier
-from monitor.engines import engine_for
-from tests.standins.engine import tagged_by
+from monitor.domain import Arm, BesideArm, Environment, Sample, Session, Tier
+from standins.engine import one_session, tagged_by
 
 Measured = tuple[Session, tuple[Sample, ...]]
 REPEATING = 700
@@ -29,20 +27,14 @@ def measure(
     prompts = [replace(prompt, max_tokens=REPEATING) for prompt in select_prompts(check, Tier.QUICK)]
 
     def run(arm: Arm) -> Measured:
-        return measure_session(
-            check=check,
-            engine=engine_for(check.engine),
-            environment=environment_for("2026.10.11549"),
-            model=tiny_model,
+        return one_session(
+            check,
+            environment_for("2026.10.11549"),
+            tiny_model,
+            tmp_path,
             draft_model=tiny_model if arm is Arm.DRAFT_MODEL else None,
             arm=arm,
-            number=0,
-            block=0,
-            order=0,
-            role=Role.SCREEN,
             prompts=prompts,
-            log=tmp_path / "engine.log",
-            scratch=tmp_path / "scratch",
         )
 
     yield run

@@ -10,11 +10,9 @@ from pathlib import Path
 import pytest
 
 from monitor.bench.margins import Inquiry
-from monitor.bench.session import measure_session
 from monitor.checks.loader import load_check
-from monitor.domain import Arm, Divergence, Environment, Prompt, Role, Sample, Session
-from monitor.engines import engine_for
-from tests.standins.engine import tagged_by
+from monitor.domain import Arm, Divergence, Environment, Prompt, Sample, Session
+from standins.engine import one_session, tagged_by
 
 BUILDS = ("2026.5.9294", "2026.10.11549")
 TEXT = Prompt("code-1", "code", 24, text="if x then y")
@@ -30,20 +28,13 @@ def asked(
     places: Callable[[Sequence[Sample]], Sequence[Divergence]],
 ) -> Session:
     check = load_check("synthetic-qwen35-tiny")
-    session, _ = measure_session(
-        check=replace(check, warmup_prompts=0),
-        engine=engine_for(check.engine),
-        environment=environment,
-        model=model,
-        draft_model=None,
+    session, _ = one_session(
+        replace(check, warmup_prompts=0),
+        environment,
+        model,
+        folder,
         arm=Arm.BASELINE,
-        number=0,
-        block=0,
-        order=0,
-        role=Role.SCREEN,
         prompts=prompts,
-        log=folder / "engine.log",
-        scratch=folder / "scratch",
         inquiry=Inquiry(places, 60.0),
     )
     assert tagged_by(os.getpid()) == []

@@ -13,16 +13,14 @@ from typing import Any
 import pytest
 import uv
 
-from monitor.bench.session import measure_session
 from monitor.checks.loader import load_check
-from monitor.domain import Arm, Environment, Role, Sample
-from monitor.engines import engine_for
+from monitor.domain import Arm, Environment, Sample
 from monitor.errors import EngineHangError, EngineStartError
 from monitor.net import Http
 from monitor.planted.wheels import Fault, plant
 from monitor.releases.package_index import PackageIndex
 from monitor.settings_tables import SourceSettings
-from tests.standins.engine import environment_of, tagged_by
+from standins.engine import environment_of, one_session, tagged_by
 
 VERSION = "2026.10.11549"
 MAX_WHEEL_BYTES = 500 * 2**20
@@ -64,21 +62,7 @@ def measure(planted: Environment, tiny_model: Path, tmp_path: Path) -> Iterator[
         changed = json.dumps({"fault": fault, "level": level, "seed": 1}).encode()
         order.write_bytes(as_installed if fault is Fault.WORSE_HEAD else changed)
         check = load_check("synthetic-qwen35-tiny")
-        _, samples = measure_session(
-            check=replace(check, **changes),
-            engine=engine_for(check.engine),
-            environment=planted,
-            model=tiny_model,
-            draft_model=None,
-            arm=arm,
-            number=0,
-            block=0,
-            order=0,
-            role=Role.SCREEN,
-            prompts=[prompt for workload in check.workloads for prompt in workload.prompts],
-            log=tmp_path / "engine.log",
-            scratch=tmp_path / "scratch",
-        )
+        _, samples = one_session(replace(check, **changes), planted, tiny_model, tmp_path, arm=arm)
         return samples
 
     yield run

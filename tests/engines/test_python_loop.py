@@ -20,7 +20,7 @@ from monitor.pipeline import RunRequest, Station
 from monitor.settings import Settings
 from monitor.store import Subject
 from monitor.store.queries import incidents, judgements, runs, sessions
-from tests.standins.engine import tagged_by
+from standins.engine import tagged_by
 
 PROJECT, VERSION = "llama-cpp-python", "0.3.36"
 OWN_LOOP, SERVER = "synthetic-qwen35-tiny-python", "synthetic-qwen35-tiny"

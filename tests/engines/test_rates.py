@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from monitor.bench.session import measure_session
 from monitor.checks.loader import load_check
-from monitor.domain import Arm, Check, Environment, Prompt, Role, Sample, Verdict
+from monitor.domain import Check, Environment, Prompt, Sample, Verdict
 from monitor.engines.base import Completion, Dialect, Event
 from monitor.engines.llama_http import LlamaHttp
 from monitor.engines.xllamacpp import XllamacppEngine
 from monitor.judge.verdict import judge
+from standins.engine import one_session
 from tests.unit.judge.measurements import Truth
 from tests.unit.judge.measurements import measure as made_up
 
@@ -52,20 +52,13 @@ def answered(
     def ask(version: str) -> list[tuple[Mapping[str, Any], Sample]]:
         check, engine = load_check("synthetic-qwen35-tiny"), Overheard()
         prompts = [replace(p, max_tokens=TOKENS) for workload in check.workloads for p in workload.prompts]
-        _, samples = measure_session(
-            check=replace(check, warmup_prompts=0),
+        _, samples = one_session(
+            replace(check, warmup_prompts=0),
+            environment_for(version),
+            tiny_model,
+            tmp_path,
             engine=engine,
-            environment=environment_for(version),
-            model=tiny_model,
-            draft_model=None,
-            arm=Arm.MTP,
-            number=0,
-            block=0,
-            order=0,
-            role=Role.SCREEN,
             prompts=prompts,
-            log=tmp_path / "engine.log",
-            scratch=tmp_path / "scratch",
         )
         # Of a prompt that was asked again the last answer counts; its time is the last with these counts.
         last = {(t["predicted_n"], t["predicted_ms"]): t for t in engine.heard.timings}

@@ -12,12 +12,10 @@ from typing import Any
 import pytest
 
 from monitor import keeper
-from monitor.bench.session import measure_session
 from monitor.checks.loader import load_check
-from monitor.domain import Arm, Environment, Prompt, Role, Sample, Session
-from monitor.engines import engine_for
+from monitor.domain import Arm, Environment, Prompt, Sample, Session
 from monitor.errors import ConfigurationError, EngineCrashError, EngineStartError
-from tests.standins.engine import tagged_by
+from standins.engine import one_session, tagged_by
 
 NEWEST = "2026.10.11549"
 BUILDS = ("2026.5.9294", "2026.8.10566", NEWEST)
@@ -35,20 +33,13 @@ def measure(
         model = changes.pop("model_file", tiny_model)
         check = load_check("synthetic-qwen35-tiny")
         prompts = changes.pop("prompts", [p for workload in check.workloads for p in workload.prompts])
-        return measure_session(
-            check=replace(check, **changes),
-            engine=engine_for(check.engine),
-            environment=environment_for(version),
-            model=model,
-            draft_model=None,
+        return one_session(
+            replace(check, **changes),
+            environment_for(version),
+            model,
+            tmp_path,
             arm=arm,
-            number=0,
-            block=0,
-            order=0,
-            role=Role.SCREEN,
             prompts=prompts,
-            log=tmp_path / "engine.log",
-            scratch=tmp_path / "scratch",
             on_sample=on_sample,
         )
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from monitor.bench.session import measure_session
 from monitor.checks.loader import load_check
 from monitor.checks.synthetic import SyntheticRecipe, write_model
 from monitor.domain import (
@@ -23,18 +22,17 @@ from monitor.domain import (
     Check,
     Environment,
     Header,
-    Role,
     Sample,
     SampleSet,
     Session,
     Signature,
     Verdict,
 )
-from monitor.engines import engine_for
 from monitor.engines.base import Launch, Setup
 from monitor.engines.xllamacpp import XllamacppEngine
 from monitor.judge.verdict import judge
 from standins.builds import MTP_BUILDS
+from standins.engine import one_session
 
 OLDEST, NEWEST = MTP_BUILDS[0], MTP_BUILDS[-1]
 DEAD = 60.0
@@ -72,21 +70,7 @@ class Bench:
 
     def answers(self, arm: Arm, engine: XllamacppEngine | None = None, **changes: Any) -> Answers:
         check = replace(self.check, **changes)
-        return measure_session(
-            check=check,
-            engine=engine or engine_for(check.engine),
-            environment=self.environment,
-            model=self.model,
-            draft_model=None,
-            arm=arm,
-            number=0,
-            block=0,
-            order=0,
-            role=Role.SCREEN,
-            prompts=[prompt for workload in check.workloads for prompt in workload.prompts],
-            log=self.folder / "engine.log",
-            scratch=self.folder / "scratch",
-        )
+        return one_session(check, self.environment, self.model, self.folder, arm=arm, engine=engine)
 
     def named(self, mtp: Answers, healthy: Answers, baseline: Answers) -> tuple[Verdict, Signature | None]:
         """Return what the judge calls an mtp arm against a healthy one."""

@@ -18,10 +18,8 @@ from typing import Any
 import pytest
 
 from monitor import pipeline, resources
-from monitor.bench.session import measure_session
 from monitor.domain import Arm, Environment, Role, RunState, SampleSet
 from monitor.domain.llama_builds import build_number_in
-from monitor.engines import engine_for
 from monitor.environments import toolchain
 from monitor.environments.collection import Environments
 from monitor.pipeline import RunOutcome, RunRequest, Station
@@ -29,8 +27,8 @@ from monitor.settings import Settings
 from monitor.settings_tables import SourceSettings, UvSettings
 from monitor.store import Subject
 from monitor.store.queries import environments, sessions
-from tests.standins.archives import artifact_at
-from tests.standins.engine import tagged_by
+from standins.archives import artifact_at
+from standins.engine import one_session, tagged_by
 
 WHEEL = "2026.10.11549"
 CHECKS = resources.resource_dir("checks")
@@ -192,21 +190,7 @@ def test_the_same_programs_out_of_a_release_archive_serve_and_count_the_same(
     told = []
     for place in (environment, unpacked):
         check = station.checks["binary"]
-        session, samples = measure_session(
-            check=check,
-            engine=engine_for(check.engine),
-            environment=place,
-            model=tiny_model,
-            draft_model=None,
-            arm=Arm.MTP,
-            number=0,
-            block=0,
-            order=0,
-            role=Role.SCREEN,
-            prompts=check.workloads[0].prompts,
-            log=tmp_path / "engine.log",
-            scratch=tmp_path / "scratch",
-        )
+        session, samples = one_session(check, place, tiny_model, tmp_path, prompts=check.workloads[0].prompts)
         assert (session.effective or {})["build"] == number
         told.append([(s.n, s.drafted, s.accepted, s.token_ids) for s in samples])
     assert unpacked.python is None

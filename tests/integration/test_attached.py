@@ -20,9 +20,9 @@ from monitor.steps.upstream import upstream
 from monitor.store import Subject
 from monitor.store.queries import environments, queue, runs, sessions
 from monitor.store.queries.runs import Run
-from tests.standins.index import IndexServer
-from tests.standins.owner import SERVER, Owner
-from tests.standins.wheels import wheel
+from standins.index import IndexServer
+from standins.owner import SERVER, Owner
+from standins.wheels import wheel
 
 COMMANDS = {
     "baseline_command": [sys.executable, "-u", SERVER, "does-not-draft", "{port}"],

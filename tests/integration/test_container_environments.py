@@ -12,15 +12,14 @@ from typing import Any
 
 import pytest
 
-from monitor.bench.session import measure_session
-from monitor.domain import Arm, Artifact, Environment, Role
+from monitor.domain import Artifact, Environment
 from monitor.engines.llama_server import LlamaServerEngine
 from monitor.environments import container
 from monitor.environments.collection import Environments
 from monitor.errors import ArtifactChangedError, DiskFullError, MonitorError, ProvisionError, SourceError
 from monitor.settings_tables import SourceSettings, UvSettings
 from standins.docker import DockerStandin
-from standins.engine import PROMPTS, standin_check, until
+from standins.engine import one_session, standin_check, until
 
 LLAMA, VLLM = "ghcr.io/ggml-org/llama.cpp", "docker.io/vllm/vllm-openai"
 DIGEST = "a" * 64
@@ -37,6 +36,10 @@ runpy.run_path({server!r}, run_name="__main__")
 @pytest.fixture
 def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DockerStandin]:
     made = DockerStandin(tmp_path / "docker")
+    # One that this machine happens to have would be asked where docker does not answer.
+    podman = made.program.with_name("podman")
+    podman.write_text("#!/bin/sh\nexit 125\n", encoding="utf-8")
+    podman.chmod(0o755)
     monkeypatch.setenv("PATH", str(made.program.parent), prepend=os.pathsep)
     monkeypatch.setenv("HUB_TOKEN", "hunter2canary")
     script = tmp_path / "server.py"
@@ -95,20 +98,12 @@ def measure(environment: Environment, folder: Path) -> Any:
     model = folder / "models" / "model.gguf"
     model.parent.mkdir()
     model.touch()
-    return measure_session(
-        check=standin_check(serve={"context": 64, "threads": 1, "environment": {"SOME": "1"}}),
+    return one_session(
+        standin_check(serve={"context": 64, "threads": 1, "environment": {"SOME": "1"}}),
+        environment,
+        model,
+        folder,
         engine=LlamaServerEngine(),
-        environment=environment,
-        model=model,
-        draft_model=None,
-        arm=Arm.MTP,
-        number=0,
-        block=0,
-        order=0,
-        role=Role.SCREEN,
-        prompts=PROMPTS,
-        log=folder / "engine.log",
-        scratch=folder / "scratch",
     )
 
 

@@ -20,7 +20,7 @@ from monitor.errors import (
     EngineStartTimeoutError,
     HostError,
 )
-from tests.standins.engine import measure, tagged_by, until
+from standins.engine import measure, tagged_by, until
 
 ROOT = Path(__file__).parents[2]
 

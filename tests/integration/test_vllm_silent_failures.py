@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from monitor.bench.margins import Inquiry
-from monitor.bench.session import measure_session
 from monitor.checks.loader import load_check
 from monitor.domain import (
     Arm,
@@ -21,17 +20,15 @@ from monitor.domain import (
     Header,
     Judgement,
     Prompt,
-    Role,
     Sample,
     SampleSet,
     Session,
     Signature,
     Verdict,
 )
-from monitor.engines import engine_for
 from monitor.errors import EngineCrashError, EngineReplyError, EngineStartError
 from monitor.judge.verdict import judge
-from standins.engine import standin_check, tagged_by
+from standins.engine import one_session, standin_check, tagged_by
 
 PACKAGE = Path(__file__).parents[1] / "standins" / "vllm_package"
 PROMPTS = tuple(Prompt(f"p{i}", "code", 97, text=f"prompt {i}") for i in range(3))
@@ -66,20 +63,15 @@ def measured(
         },
         serve_mtp=serve_mtp,
     )
-    return measure_session(
-        check=check,
-        engine=engine_for("vllm"),
-        environment=environment,
-        model=folder / "model",
-        draft_model=None,
+    return one_session(
+        check,
+        environment,
+        folder / "model",
+        folder,
         arm=arm,
         number=list(Arm).index(arm),
-        block=0,
-        order=0,
-        role=Role.SCREEN,
         prompts=prompts,
         log=folder / f"{arm}.log",
-        scratch=folder / "scratch",
         inquiry=inquiry,
     )
 

@@ -25,6 +25,7 @@ from monitor.domain import (
     Session,
     Workload,
 )
+from monitor.engines import engine_for
 from monitor.engines.base import Dialect, Launch, Setup
 from monitor.engines.llama_http import LLAMA
 
@@ -89,27 +90,36 @@ def environment_of(python: Path, version: str = "2026.1.1") -> Environment:
     )
 
 
+def one_session(
+    check: Check, environment: Environment, model: Path, folder: Path, **other: Any
+) -> tuple[Session, tuple[Sample, ...]]:
+    """Measure a session with all prompts of a check: the first of its run, unless `other` says otherwise."""
+    given: dict[str, Any] = {
+        "draft_model": None,
+        "arm": Arm.MTP,
+        "number": 0,
+        "block": 0,
+        "order": 0,
+        "role": Role.SCREEN,
+        "prompts": [prompt for workload in check.workloads for prompt in workload.prompts],
+        "log": folder / "engine.log",
+        "scratch": folder / "scratch",
+    }
+    engine = other.pop("engine", None) or engine_for(check.engine)
+    return measure_session(check=check, engine=engine, environment=environment, model=model, **given | other)
+
+
 def measure(folder: Path, fault: str, **changes: Any) -> tuple[Session, tuple[Sample, ...]]:
-    given = {name: changes.pop(name, None) for name in ("on_sample", "watch", "caches", "engine")}
-    arm, inquiry = changes.pop("arm", Arm.MTP), changes.pop("inquiry", None)
-    return measure_session(
-        check=standin_check(**changes),
-        engine=given["engine"] or StandinEngine(fault),
-        environment=environment_of(Path(sys.executable)),
-        model=folder / "model.gguf",
-        draft_model=None,
-        arm=arm,
-        number=4,
-        block=2,
-        order=1,
-        role=Role.CONFIRM,
-        prompts=PROMPTS,
-        log=folder / "logs" / "engine.log",
-        scratch=folder / "scratch",
-        on_sample=given["on_sample"],
-        watch=given["watch"],
-        caches=given["caches"],
-        inquiry=inquiry,
+    own = ("arm", "on_sample", "watch", "caches", "engine", "inquiry")
+    given = {name: changes.pop(name) for name in own if name in changes}
+    return one_session(
+        standin_check(**changes),
+        environment_of(Path(sys.executable)),
+        folder / "model.gguf",
+        folder,
+        **{"engine": StandinEngine(fault), "number": 4, "block": 2, "order": 1, "role": Role.CONFIRM}
+        | {"log": folder / "logs" / "engine.log"}
+        | given,
     )
 
 

@@ -12,7 +12,7 @@ from monitor.engines.base import Event, Setup
 from monitor.engines.llama_http import LLAMA
 from monitor.engines.vllm_http import VllmHttp
 from monitor.errors import ConfigurationError, EngineReplyError
-from tests.standins.engine import environment_of, standin_check
+from standins.engine import environment_of, standin_check
 
 PYTHON = Path("/environments/one/bin/python")
 TEXT = Prompt("p", "code", 6, text="if")

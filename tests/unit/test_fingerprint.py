@@ -39,8 +39,8 @@ from monitor.releases import policy
 from monitor.releases.attached import AttachedSource, agreed, version_in
 from monitor.releases.projects import build_number
 from monitor.settings_tables import SourceSettings
-from tests.standins.engine import environment_of as installed_in
-from tests.standins.engine import standin_check
+from standins.engine import environment_of as installed_in
+from standins.engine import standin_check
 
 ATTACHED = {"kind": "attached", "project": "vllm"}
 RUNNING = Fingerprint(

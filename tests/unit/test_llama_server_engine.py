@@ -10,7 +10,7 @@ from monitor.domain.llama_builds import BUILD_PACKAGE
 from monitor.engines import llama_flags
 from monitor.engines.base import Setup
 from monitor.engines.llama_server import LlamaServerEngine
-from tests.standins.engine import environment_of, standin_check
+from standins.engine import environment_of, standin_check
 
 PYTHON = Path("/environments/one/bin/python")
 

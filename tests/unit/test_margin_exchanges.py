@@ -13,7 +13,7 @@ from monitor.engines.llama_http import LLAMA
 from monitor.engines.margins import TOP, Exchange, TellsMargins, Told
 from monitor.engines.vllm_http import VllmHttp
 from monitor.errors import EngineReplyError
-from tests.standins.engine import standin_check
+from standins.engine import standin_check
 
 TEXT = Prompt("p", "code", 64, text="if")
 CHAT = Prompt("p", "chat", 64, messages=({"role": "user", "content": "hi"},), tools=({"type": "function"},))
