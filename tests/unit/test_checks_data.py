@@ -44,7 +44,12 @@ def test_each_cell_of_the_reference_machine_is_there_at_several_draft_lengths() 
 @pytest.mark.parametrize("check", REFERENCE, ids=lambda check: check.id)
 def test_a_reference_check_asks_fourteen_prompts_quickly_and_all_fully(check: Check) -> None:
     names = [workload.name for workload in check.workloads]
-    narrow = {"thinking": (["code", "math", "chat"], 6), "long": (["long"], 4), "long16k": (["long16k"], 4)}
+    narrow = {
+        "thinking": (["code", "math", "chat"], 6),
+        "long": (["long"], 4),
+        "long16k": (["long16k"], 4),
+        "cached": (["shared16k"], 2),
+    }
     kind = next((kind for kind in narrow if check.id.endswith(f"-{kind}")), None)
     if kind is None:
         assert names == ["code", "math", "prose", "chat", "extract", "tool", "long"]
@@ -154,6 +159,19 @@ def test_the_synthetic_checks_run_anywhere_and_promise_equal_tokens(name: str) -
     assert check.sampling["temperature"] == 0
     assert check.sampling["ignore_eos"] is True
     assert all(prompt.text for prompt in select_prompts(check, Tier.FULL))
+
+
+def test_one_check_asks_again_and_again_behind_the_same_beginning_with_the_prefix_cache_on() -> None:
+    check = CHECKS["qwen-3.6-27b-vllm-fp8-cached"]
+    texts = [prompt.messages[0]["content"] for prompt in select_prompts(check, Tier.FULL)]
+    length = max(map(len, texts))
+    assert len({text[: int(0.98 * length)] for text in texts}) == 1
+    assert min(map(len, texts)) > 16_000 * 3.5
+    assert check.repeats > 1
+    assert check.warmup_prompts == len(texts), "the cache is warm before anything is measured"
+    argv = VllmEngine().launch(setup_of(check, Arm.MTP)).argv
+    assert "--enable-prefix-caching" in argv
+    assert "--no-enable-prefix-caching" not in argv
 
 
 @pytest.mark.parametrize("family", ["mimo", "qwen35", "gemma4"])

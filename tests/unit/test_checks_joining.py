@@ -45,12 +45,21 @@ def test_documents_come_before_the_last_one_whose_question_is_asked(tmp_path: Pa
     assert (prompt.id, prompt.max_tokens) == ("ab", 64)
 
 
+def test_the_same_documents_can_end_in_the_question_of_any(tmp_path: Path) -> None:
+    (prompt,) = workload(tmp_path, asks="a").prompts
+    assert (
+        prompt.messages[0]["content"]
+        == "Log of a.\n\nDay one.\n\nLog of b.\n\nDay two.\n\nWhat happened in a?"
+    )
+
+
 @pytest.mark.parametrize(
     ("joins", "says"),
     [
         ({"prompts": ["a", "c"]}, "names 'c', and long.jsonl has no such prompt"),
         ({"prompts": ["a", "text"]}, "names 'text', and long.jsonl has no such prompt of one message"),
         ({"prompts": ["a"]}, "in `joins`"),
+        ({"asks": "c"}, "names 'c', and long.jsonl has no such prompt"),
         ({"file": "absent.jsonl"}, "absent.jsonl cannot be read"),
         ({"more": 1}, "in `joins`"),
     ],
