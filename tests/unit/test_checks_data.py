@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from monitor.checks.digest import measured_part
 from monitor.checks.loader import load_checks, read_file, select_prompts, unpinned
 from monitor.domain import JUDGED_ARMS, Arm, Check, Host, Tier
 from monitor.engines.base import Setup
+from monitor.engines.llama_server import LlamaServerEngine
 from monitor.engines.vllm import VllmEngine
 from monitor.host import satisfies
 from monitor.resources import resource_dir
@@ -172,6 +174,18 @@ def test_one_check_asks_again_and_again_behind_the_same_beginning_with_the_prefi
     argv = VllmEngine().launch(setup_of(check, Arm.MTP)).argv
     assert "--enable-prefix-caching" in argv
     assert "--no-enable-prefix-caching" not in argv
+
+
+def test_one_check_has_a_small_draft_model_beside_mtp() -> None:
+    check = CHECKS["gemma-4-31b-llama-q4-beside"]
+    arm = check.beside[Arm.DRAFT_MODEL]
+    assert (arm.model is not None, Arm.NGRAM in check.beside) == (True, True)
+    assert arm.model in check.models, "fetched and locked like the check's own"
+    weights = Path("/weights.gguf")
+    setup = replace(setup_of(check, Arm.DRAFT_MODEL), model=Path("/model.gguf"), draft_model=weights)
+    argv = LlamaServerEngine().launch(setup).argv
+    assert argv[argv.index("--model-draft") + 1] == str(weights)
+    assert argv[argv.index("--spec-type") + 1] == "draft-simple"
 
 
 @pytest.mark.parametrize("family", ["mimo", "qwen35", "gemma4"])
