@@ -60,7 +60,7 @@ def test_the_newest_release_accepts_on_a_gpu_what_the_head_was_designed_for(
     text = (folder / "candidate.jsonl").read_text(encoding="utf-8")
     lines = [json.loads(line) for line in text.splitlines()]
     samples = {
-        arm: [line for line in lines if (line["kind"], line["arm"]) == ("sample", arm)]
+        arm: [line for line in lines if line["kind"] == "sample" and line["arm"] == arm]
         for arm in ("baseline", "mtp")
     }
     sessions = {line["arm"]: line for line in lines if line["kind"] == "session"}
