@@ -264,7 +264,7 @@ def test_every_model_of_the_checks_is_listed_once_with_its_checks(tmp_path: Path
 
 def test_a_listed_model_shows_what_was_fetched(hub: HubServer, tmp_path: Path) -> None:
     models.fetch(MODEL, tmp_path)
-    check = replace(next(iter(load_checks().values())), model=MODEL, draft_model=None)
+    check = replace(next(iter(load_checks().values())), model=MODEL, draft_model=None, beside={})
     (status,) = models.list_models([check], tmp_path)
     assert (status.bytes, status.sha256, status.revision) == (len(WEIGHTS), sha256(WEIGHTS), COMMIT)
 
