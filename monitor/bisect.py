@@ -286,7 +286,7 @@ def _keep(bench: Bench, found: Bisection, stop: Visit, judgement: Judgement) -> 
     ended = RunState.INVALID if judgement.verdict is Verdict.INVALID else RunState.DONE
     with station.store.write() as db:
         number = judgements.save(db, bench.run.id, judgement, now=now)
-        bisections.set_judgement(db, found.id, stop.place, number)
+        bisections.set_judgement(db, found.id, stop.artifact_sha256, number)
         runs.set_state(db, bench.run.id, ended, reason=judgement.headline, now=now)
         end_attempt(db, station, bench.run, ended)
     shutil.rmtree(station.settings.spool_dir / f"run-{bench.run.id}", ignore_errors=True)

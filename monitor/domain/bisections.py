@@ -1,7 +1,8 @@
 """Bisections: the search for the first bad release between a good and a bad one.
 
 The releases between are fixed when it begins, in their order, so that a killed search goes on where it was
-and new releases change nothing about it.
+and new releases change nothing about it. Only when all of them have answered, single commits may come in
+between the last good and the first bad one.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Visit:
     """One release of a bisection, visited or not."""
 
     place: int
-    """Among the releases in their order: 0 is the good end, the last one the bad end."""
+    """Among the releases in their order: 0 is the good end, the last one the bad end. It moves on when a
+    commit comes in before it, so what is kept of a visit goes by its artifact."""
     version: str
     artifact_sha256: str
     channel: str
@@ -59,6 +61,8 @@ class Visit:
     own_run: bool
     """The run was made for this bisection; otherwise a result that was there is enough."""
     answered_at: datetime | None
+    commit: str | None = None
+    """The upstream's commit it was built of, when it was looked up for this search; None: it was listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ class Bisection:
     began_at: datetime
     ended_at: datetime | None
     visits: tuple[Visit, ...]
-    """Every release from the good end to the bad end, in order of version."""
+    """Every release from the good end to the bad end, in order of version; of commits, as they were made."""
 
     @property
     def last_good(self) -> Visit:

@@ -95,8 +95,8 @@ class Way:
     def _answer(self, visit: Visit, said: Answer, why: str, *, judgement_id: int | None = None) -> None:
         with self.station.store.write() as db:
             if judgement_id is not None:
-                bisections.set_judgement(db, self.found.id, visit.place, judgement_id)
-            bisections.answer(db, self.found.id, visit.place, said, why=why, now=self.station.clock())
+                bisections.set_judgement(db, self.found.id, visit.artifact_sha256, judgement_id)
+            bisections.answer(db, self.found.id, visit.artifact_sha256, said, why=why, now=self.station.clock())
 
     # -----------------------------------------------------------------------------------------
     # Planning
@@ -116,7 +116,7 @@ class Way:
             self.station, request, self.check, self._artifact(visit)
         )
         with self.station.store.write() as db:
-            bisections.set_run(db, self.found.id, 0, run.id, own=False)
+            bisections.set_run(db, self.found.id, visit.artifact_sha256, run.id, own=False)
         return run
 
     def _plan(self, visit: Visit) -> Run:
@@ -142,7 +142,7 @@ class Way:
                 priority=self.found.priority,
                 now=now,
             )
-            bisections.set_run(db, self.found.id, visit.place, run.id, own=True)
+            bisections.set_run(db, self.found.id, visit.artifact_sha256, run.id, own=True)
         return run
 
     def _artifact(self, visit: Visit) -> Artifact:
@@ -201,11 +201,11 @@ class Way:
 
     def _use(self, visit: Visit, run: Run, judged: Judgement | int | None) -> None:
         with self.station.store.write() as db:
-            bisections.set_run(db, self.found.id, visit.place, run.id, own=False)
+            bisections.set_run(db, self.found.id, visit.artifact_sha256, run.id, own=False)
             if isinstance(judged, Judgement):
                 judged = judgements.save(db, run.id, judged, now=self.station.clock(), basis=Basis.GOOD_END)
             if judged is not None:
-                bisections.set_judgement(db, self.found.id, visit.place, judged)
+                bisections.set_judgement(db, self.found.id, visit.artifact_sha256, judged)
 
 
 def _in_epoch(station: Station, found: Bisection, check: Check, visit: Visit) -> list[Run]:

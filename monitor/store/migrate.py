@@ -14,7 +14,7 @@ from monitor.store import failures, sqlite
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest revision in `alembic/versions`; asking Alembic would cost every start half a second."""
 
 _VERSION_TABLE = "alembic_version"

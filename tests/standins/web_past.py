@@ -88,9 +88,11 @@ def search(db: Db, past: Past) -> None:
     )
     answers = (Answer.GOOD, Answer.SKIPPED, Answer.GOOD, Answer.BAD)
     for place, (version, answer) in enumerate(zip(ways[0], answers, strict=True)):
-        bisections.set_run(db, past.bisected, place, past.runs[version], own=place == 1)
+        run = runs.get(db, past.runs[version])
+        assert run is not None
+        bisections.set_run(db, past.bisected, run.artifact_sha256, run.id, own=place == 1)
         why = HOSTILE if answer is Answer.SKIPPED else "acceptance length the same, by counts"
-        bisections.answer(db, past.bisected, place, answer, why=why, now=days_ago(1))
+        bisections.answer(db, past.bisected, run.artifact_sha256, answer, why=why, now=days_ago(1))
     bisections.end(db, past.bisected, BisectionState.FOUND, reason="0.2.41 is the first.", now=days_ago(1))
 
 

@@ -32,7 +32,7 @@ class StoredBisection(Table, table=True):
 
 
 class StoredVisit(Table, table=True):
-    """One release of a bisection; places are fixed when it begins."""
+    """One release of a bisection. Single commits come between two places, and what follows moves on by one."""
 
     __tablename__: ClassVar[str] = "visit"
     __table_args__ = (UniqueConstraint("bisection_id", "place"),)
@@ -43,6 +43,7 @@ class StoredVisit(Table, table=True):
     artifact_id: int = Field(foreign_key="artifact.id", index=True)
     channel: str
     last_resort: bool
+    commit: str | None = None
     run_id: int | None = Field(default=None, foreign_key="run.id", index=True)
     judgement_id: int | None = Field(default=None, foreign_key="judgement.id", index=True)
     answer: str | None = None

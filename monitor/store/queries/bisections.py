@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, select, update
 
 from monitor.domain import Answer, Artifact, Bisection, BisectionState, Check, Tier, Visit
 from monitor.errors import StoreError
@@ -120,36 +120,65 @@ def of_run(db: Session, run_id: int) -> tuple[Bisection, Visit] | None:
 # Moving on
 
 
-def set_run(db: Session, bisection_id: int, place: int, run_id: int, *, own: bool) -> None:
-    """Note which run answers for a release: one made for the bisection (`own`), or a stored one."""
-    row = _visit(db, bisection_id, place)
+def insert(db: Session, found: Bisection, before: Visit, stop: Stop, *, commit: str, now: datetime) -> bool:
+    """Let a bisection visit a commit too, right before a release on its way, and say whether it was put in.
+
+    Not when the bisection has moved on since it was read as `found`: then another process was quicker.
+    """
+    row = db.exec(select(StoredBisection).where(StoredBisection.id == found.id).with_for_update()).one()
+    if _value(db, row) != found:
+        return False
+    way = (StoredVisit.bisection_id == found.id, col(StoredVisit.place) >= before.place)
+    # In two steps over negative numbers: no two visits may ever have the same place, not for a moment.
+    db.exec(update(StoredVisit).where(*way).values(place=-col(StoredVisit.place) - 1))
+    back = (StoredVisit.bisection_id == found.id, col(StoredVisit.place) < 0)
+    db.exec(update(StoredVisit).where(*back).values(place=-col(StoredVisit.place)))
+    db.add(
+        StoredVisit(
+            bisection_id=found.id,
+            place=before.place,
+            artifact_id=artifacts.keep(db, stop.artifact, now=now),
+            channel=stop.channel,
+            last_resort=stop.last_resort,
+            commit=commit,
+        )
+    )
+    db.flush()
+    return True
+
+
+def set_run(db: Session, bisection_id: int, sha256: str, run_id: int, *, own: bool) -> None:
+    """Note which run answers for the release with this artifact: one made for it (`own`), or a stored one."""
+    row = _visit(db, bisection_id, sha256)
     row.run_id, row.own_run, row.judgement_id = run_id, own, None
     db.flush()
 
 
-def set_judgement(db: Session, bisection_id: int, place: int, judgement_id: int) -> None:
-    """Note how a release was judged against the good end."""
-    _visit(db, bisection_id, place).judgement_id = judgement_id
+def set_judgement(db: Session, bisection_id: int, sha256: str, judgement_id: int) -> None:
+    """Note how the release with this artifact was judged against the good end."""
+    _visit(db, bisection_id, sha256).judgement_id = judgement_id
     db.flush()
 
 
-def answer(db: Session, bisection_id: int, place: int, said: Answer, *, why: str, now: datetime) -> Bisection:
-    """Keep what a release said.
+def answer(
+    db: Session, bisection_id: int, sha256: str, said: Answer, *, why: str, now: datetime
+) -> Bisection:
+    """Keep what the release with this artifact said.
 
     Raises:
         StoreError: when it has said something else already: another process was quicker.
 
     """
-    row = _visit(db, bisection_id, place)
+    row = _visit(db, bisection_id, sha256)
     if row.answer not in {None, said.value}:
-        raise StoreError(f"Bisection {bisection_id} knows the release at {place} as {row.answer} already.")
+        raise StoreError(f"Bisection {bisection_id} knows {sha256[:12]}… as {row.answer} already.")
     row.answer, row.why, row.answered_at = said.value, clean(why), now
     db.flush()
     return _value(db, db.get_one(StoredBisection, bisection_id))
 
 
 def note(db: Session, bisection_id: int, why: str) -> None:
-    """Note why a bisection does not move on."""
+    """Note why a bisection does not move on; "" once it does."""
     db.get_one(StoredBisection, bisection_id).reason = clean(why)
     db.flush()
 
@@ -165,11 +194,15 @@ def end(db: Session, bisection_id: int, state: BisectionState, *, reason: str, n
     return True
 
 
-def _visit(db: Session, bisection_id: int, place: int) -> StoredVisit:
-    wanted = select(StoredVisit).where(StoredVisit.bisection_id == bisection_id, StoredVisit.place == place)
-    row = db.exec(wanted.with_for_update()).first()
+def _visit(db: Session, bisection_id: int, sha256: str) -> StoredVisit:
+    wanted = (
+        select(StoredVisit)
+        .join(StoredArtifact, col(StoredVisit.artifact_id) == col(StoredArtifact.id))
+        .where(StoredVisit.bisection_id == bisection_id, StoredArtifact.sha256 == sha256)
+    )
+    row = db.exec(wanted.with_for_update(of=StoredVisit)).first()
     if row is None:
-        raise StoreError(f"Bisection {bisection_id} has no release at {place}.")
+        raise StoreError(f"Bisection {bisection_id} has no release with sha256 {sha256[:12]}….")
     return row
 
 
@@ -207,6 +240,7 @@ def _value(db: Session, row: StoredBisection) -> Bisection:
                 why=visit.why,
                 own_run=visit.own_run,
                 answered_at=visit.answered_at,
+                commit=visit.commit,
             )
             for visit, artifact in db.exec(wanted)
         ),
