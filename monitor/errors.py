@@ -68,6 +68,12 @@ class SourceLiedError(SourceError):
     """A release source answered, but not with what its protocol promises."""
 
 
+class CommitUnknownError(SourceError):
+    """A repository knows no such tag or commit."""
+
+    permanent = True
+
+
 class ArtifactChangedError(MonitorError):
     """A file kept its name and changed its sha256: nothing may be installed from that source."""
 

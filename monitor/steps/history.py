@@ -9,12 +9,17 @@ from monitor.releases.projects import PROJECTS
 from monitor.steps.station import Station
 
 
-def commits_between(station: Station, project: str, old: str, new: str) -> CommitRange:
+def commits_between(
+    station: Station, project: str, old: str, new: str, *, whole: bool = False
+) -> CommitRange:
     """Return the commits that the version `new` of a project has and `old` has not; asked for once.
+
+    The first few hundred of very many, with `whole` some thousand.
 
     Raises:
         UnknownNameError: nobody knows from which commits the versions were made.
         SourceError: GitHub could not be asked, or its limits forbid it (`retry_after_s`).
+        CommitUnknownError: GitHub does not know one of the two.
 
     """
     found = _span(station, project, old, new)
@@ -24,7 +29,13 @@ def commits_between(station: Station, project: str, old: str, new: str) -> Commi
             advice="only what is tagged on GitHub can be told apart by its commits",
         )
     history, *refs = found
-    return history.commits_between(*refs)
+    return history.commits_between(*refs, whole=whole)
+
+
+def is_told_apart(station: Station, project: str, old: str, new: str) -> bool:
+    """Say whether two versions of a project name two tags or commits; asks nobody."""
+    found = _span(station, project, old, new)
+    return found is not None and found[1] != found[2]
 
 
 def known_commits(station: Station, project: str, old: str, new: str) -> CommitRange | None:

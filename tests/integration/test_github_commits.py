@@ -45,6 +45,29 @@ def test_of_very_many_commits_the_first_are_fetched_and_all_are_counted(desk: De
     assert (len(found.commits), found.total) == (500, 2249)
 
 
+def test_all_of_very_many_commits_are_fetched_where_each_counts(desk: Desk) -> None:
+    desk.github.tags = {"b9300": 9300, "b11549": 11549}
+    history(desk).commits_between("b9300", "b11549")
+    found = history(desk).commits_between("b9300", "b11549", whole=True)
+    assert len(found.commits) == found.total == 2249
+    assert [found.commits[n].title for n in (0, 500, -1)] == [
+        f"change {n} (#{n})" for n in (9301, 9801, 11549)
+    ]
+    assert desk.github.counted() == 5 + 23
+    # What is whole is enough for whoever wants the first of them, and is not asked for again.
+    assert history(desk).commits_between("b9300", "b11549") == found
+    assert history(desk).commits_between("b9300", "b11549", whole=True) == found
+    assert desk.github.counted() == 5 + 23
+
+
+def test_where_two_branches_part_is_told(desk: Desk) -> None:
+    desk.github.tags, desk.github.branched = {"v0.32.0": 35, "v0.33.0": 60}, {"v0.32.0": 30}
+    found = history(desk).commits_between("v0.32.0", "v0.33.0")
+    assert not found.is_straight
+    assert found.base is not None
+    assert (found.base.title, found.commits[0].title) == ("change 30 (#30)", "change 31 (#31)")
+
+
 def test_a_tag_that_is_not_there_is_said_to_be_missing(desk: Desk) -> None:
     desk.github.tags = {"b9300": 9300}
     with pytest.raises(SourceError, match="no tag or commit") as error:

@@ -44,6 +44,8 @@ class GithubServer:
         """Titles of the commits of the default branch, oldest first; the build number is the place + 1."""
         self.tags: dict[str, int] = {}
         """Tag or sha → how many commits it has behind it and itself."""
+        self.branched: dict[str, int] = {}
+        """Tag of a release on a branch of its own → how many commits of the default branch it has."""
         self._clock = clock
         self._releases: dict[int, Release] = {}
         self._numbers = itertools.count(1000)
@@ -262,12 +264,14 @@ class GithubServer:
     def _compare(self, exchange: Exchange, base: str, head: str) -> tuple[int, Any, dict[str, str]]:
         if base not in self.tags or head not in self.tags:
             return 404, {"message": "Not Found"}, {}
-        old, new = self.tags[base], self.tags[head]
+        old, new = self.branched.get(base, self.tags[base]), self.tags[head]
         between = [self._documents.commit(number, self.commits) for number in range(old + 1, new + 1)]
+        straight = "identical" if old == new else "ahead" if new > old else "behind"
         status, page, links = self._paged(exchange, between)
         document = {
             "html_url": f"{self.web}/{REPOSITORY}/compare/{base}...{head}",
-            "status": "identical" if old == new else "ahead" if new > old else "behind",
+            "status": "diverged" if base in self.branched else straight,
+            "merge_base_commit": self._documents.commit(min(old, new), self.commits),
             "ahead_by": max(new - old, 0),
             "behind_by": max(old - new, 0),
             "total_commits": max(new - old, 0),

@@ -82,7 +82,7 @@ class Documents:
         }
 
     def commit(self, number: int, titles: Sequence[str]) -> dict[str, Any]:
-        sha = hashlib.sha1(str(number).encode(), usedforsecurity=False).hexdigest()
+        sha = sha_of(number)
         title = titles[number - 1] if number <= len(titles) else f"change {number} (#{number})"
         who = {"name": "A Developer", "email": "dev@example.org", "date": "2026-11-01T12:00:00Z"}
         return {
@@ -92,6 +92,11 @@ class Documents:
             "author": {"login": "developer"},
             "parents": [],
         }
+
+
+def sha_of(number: int) -> str:
+    """Return the id of the commit of the default branch that has so many behind it and itself."""
+    return hashlib.sha1(str(number).encode(), usedforsecurity=False).hexdigest()
 
 
 def feed(releases: Iterable[Release]) -> bytes:

@@ -1,7 +1,8 @@
 """Reads which commits lie between two releases.
 
 https://docs.github.com/en/rest/commits/commits#compare-two-commits: commits in the order they were made, at
-most 250 on a page that names no size, and `total_commits` of all.
+most 250 on a page that names no size, `total_commits` of all, and in `merge_base_commit` the newest that both
+have.
 """
 
 from __future__ import annotations
@@ -9,20 +10,20 @@ from __future__ import annotations
 import hashlib
 import re
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from packaging.version import InvalidVersion, Version
-from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
 from monitor.domain.commits import Commit, CommitRange
-from monitor.errors import SourceError
+from monitor.errors import CommitUnknownError
 from monitor.releases.github.api import Answer, GithubApi, lied
 from monitor.releases.github.schema import plain
 from monitor.releases.memory import write
 from monitor.releases.projects import PROJECTS, build_number
 
-_PER_PAGE, _MOST_PAGES = 100, 5
+_PER_PAGE, _FIRST_PAGES, _MOST_PAGES = 100, 5, 30
 _TITLE = 200
 _RANGE = TypeAdapter(CommitRange)
 _COMMIT_IN_VERSION = re.compile(r"(?:^|\.)g?([0-9a-f]{7,40})(?:\.|$)")
@@ -53,22 +54,24 @@ class CommitHistory:
         self._api = api
         self._repository = repository
 
-    def commits_between(self, old: str, new: str) -> CommitRange:
-        """Return the commits that the ref `new` has and `old` has not, the first 500 of them.
+    def commits_between(self, old: str, new: str, *, whole: bool = False) -> CommitRange:
+        """Return the commits that the ref `new` has and `old` has not: the first 500, or 3,000 if `whole`.
 
         Raises:
-            SourceError: GitHub could not be asked, its limits forbid it, or it does not know one of the two.
+            SourceError: GitHub could not be asked, or its limits forbid it.
+            CommitUnknownError: it does not know one of the two.
             SourceLiedError: it answered with something else.
 
         """
+        most = _MOST_PAGES if whole else _FIRST_PAGES
         known = self.known(old, new)
-        if known is not None:
+        if known is not None and (known.is_whole or len(known.commits) >= most * _PER_PAGE):
             return known
         span = f"{quote(old, safe='')}...{quote(new, safe='')}"
         url: str | None = self._api.address(f"/repos/{self._repository}/compare/{span}?per_page={_PER_PAGE}")
         first: _Comparison | None = None
         commits: list[Commit] = []
-        for _ in range(_MOST_PAGES):
+        for _ in range(most):
             if url is None:
                 break
             answer = self._api.get(url, may_lack=True)
@@ -85,6 +88,7 @@ class CommitHistory:
             total=max(first.total_commits, len(commits)),
             page=f"{self._api.settings.web_url}/{self._repository}/compare/{span}",
             is_straight=first.status in {"ahead", "identical"},
+            base=first.merge_base_commit.commit_of() if first.merge_base_commit is not None else None,
         )
         if self._api.folder is not None:
             write(self._file(old, new), _RANGE.dump_json(found))
@@ -106,10 +110,9 @@ class CommitHistory:
     @staticmethod
     def _page(answer: Answer, url: str, old: str, new: str) -> _Comparison:
         if answer.status == HTTPStatus.NOT_FOUND:
-            raise SourceError(
+            raise CommitUnknownError(
                 f"GitHub knows nothing between {old} and {new}: one of them is no tag or commit there.",
                 advice="see whether the tag was deleted",
-                permanent=True,
             )
         try:
             return _Comparison.model_validate(answer.body)
@@ -134,7 +137,7 @@ class _Message(BaseModel):
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
-    sha: str
+    sha: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")]
     html_url: str = ""
     commit: _Message
 
@@ -151,3 +154,4 @@ class _Comparison(BaseModel):
     status: str
     total_commits: int
     commits: tuple[_Entry, ...]
+    merge_base_commit: _Entry | None = None
