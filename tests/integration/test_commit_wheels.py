@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -16,61 +14,18 @@ from monitor.errors import ConfigurationError, SourceError, SourceLiedError
 from monitor.net import Http
 from monitor.releases.commit_wheels import CommitWheels
 from monitor.settings_tables import SourceSettings
-from standins.loopback import Loopback
-from standins.wheels import wheel
+from standins.commit_place import CommitPlace
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
-class Place:
-    """What the server has: address → content; and the addresses it was asked for."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.files: dict[str, bytes] = {}
-        self.asked: list[str] = []
-
-    def publish(self, commit: str, number: int, *, elsewhere: bool = False) -> tuple[str, bytes]:
-        """Let `commit` be the newest, with a wheel for here and one for another machine."""
-        filename, content = wheel("vllm", f"0.33.1.dev{number}+g{commit[:9]}.cpu")
-        other = filename.replace("-any.whl", "-win_arm64.whl")
-        self.files[f"/{commit}/{filename.replace('+', '%2B')}"] = content
-        host = "https://elsewhere.example" if elsewhere else "../../.."
-        listing = [
-            {"package_name": "vllm", "variant": "cpu", "filename": name, "path": f"{host}/{commit}/{quoted}"}
-            for name in (other, filename)
-            for quoted in [name.replace("+", "%2B")]
-        ]
-        self.files["/nightly/cpu/vllm/metadata.json"] = json.dumps(listing).encode()
-        return filename, content
-
-
 @pytest.fixture
-def place() -> Iterator[Place]:
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self, *, body: bool) -> None:
-            found = made.files.get(self.path)
-            made.asked.append(f"{self.command} {self.path}")
-            self.send_response(200 if found is not None else 404)
-            self.send_header("Last-Modified", "Sun, 01 Nov 2026 09:30:00 GMT")
-            self.send_header("Content-Length", str(len(found or b"")))
-            self.send_header("Content-Type", "application/octet-stream")
-            self.end_headers()
-            if body:
-                self.wfile.write(found or b"")
-
-        def do_GET(self) -> None:
-            self.answer(body=True)
-
-        def do_HEAD(self) -> None:
-            self.answer(body=False)
-
-    with Loopback(Handler) as server:
-        made = Place(server.url)
+def place() -> Iterator[CommitPlace]:
+    with CommitPlace() as made:
         yield made
 
 
-def source(place: Place, folder: Path | None, *, hours: float = 0.0, **more: Any) -> CommitWheels:
+def source(place: CommitPlace, folder: Path | None, *, hours: float = 0.0, **more: Any) -> CommitWheels:
     settings = SourceSettings(
         project="vllm",
         kind="commit-wheels",
@@ -83,7 +38,7 @@ def source(place: Place, folder: Path | None, *, hours: float = 0.0, **more: Any
 
 
 def test_the_newest_commits_wheel_is_a_release_with_the_hash_of_what_lies_there(
-    place: Place, tmp_path: Path
+    place: CommitPlace, tmp_path: Path
 ) -> None:
     filename, content = place.publish("a" * 40, 7)
     (release,) = source(place, tmp_path).poll()
@@ -96,7 +51,9 @@ def test_the_newest_commits_wheel_is_a_release_with_the_hash_of_what_lies_there(
     assert not any("win_arm64" in asked for asked in place.asked), "only what fits is read"
 
 
-def test_a_commit_is_read_once_and_the_next_one_when_a_day_has_passed(place: Place, tmp_path: Path) -> None:
+def test_a_commit_is_read_once_and_the_next_one_when_a_day_has_passed(
+    place: CommitPlace, tmp_path: Path
+) -> None:
     place.publish("a" * 40, 7)
     source(place, tmp_path).poll()
     place.publish("b" * 40, 8)
@@ -107,25 +64,27 @@ def test_a_commit_is_read_once_and_the_next_one_when_a_day_has_passed(place: Pla
     assert sum(asked.startswith("GET /") and asked.endswith(".whl") for asked in place.asked) == 2
 
 
-def test_a_listing_that_leads_elsewhere_is_not_followed(place: Place, tmp_path: Path) -> None:
-    place.publish("a" * 40, 7, elsewhere=True)
+def test_a_listing_that_leads_elsewhere_is_not_followed(place: CommitPlace, tmp_path: Path) -> None:
+    place.publish("a" * 40, 7, elsewhere="https://elsewhere.example")
     with pytest.raises(SourceLiedError, match="no commit's folder there"):
         source(place, tmp_path).poll()
 
 
 @pytest.mark.parametrize("content", [b"<html>", b"{}", b'[{"filename": 1}]'])
-def test_what_is_no_listing_is_told(place: Place, tmp_path: Path, content: bytes) -> None:
+def test_what_is_no_listing_is_told(place: CommitPlace, tmp_path: Path, content: bytes) -> None:
     place.files["/nightly/cpu/vllm/metadata.json"] = content
     with pytest.raises(SourceLiedError, match="no listing of wheels"):
         source(place, tmp_path).poll()
 
 
-def test_a_variant_that_is_not_there_is_a_source_that_cannot_be_read(place: Place, tmp_path: Path) -> None:
+def test_a_variant_that_is_not_there_is_a_source_that_cannot_be_read(
+    place: CommitPlace, tmp_path: Path
+) -> None:
     with pytest.raises(SourceError, match="404"):
         source(place, tmp_path).poll()
 
 
-def test_nothing_for_this_machine_is_no_release(place: Place, tmp_path: Path) -> None:
+def test_nothing_for_this_machine_is_no_release(place: CommitPlace, tmp_path: Path) -> None:
     place.files["/nightly/cpu/vllm/metadata.json"] = b"[]"
     assert source(place, tmp_path).poll() == ()
 
@@ -135,3 +94,84 @@ def test_without_a_variant_nothing_can_be_read(tmp_path: Path) -> None:
         SourceSettings(project="vllm", kind="commit-wheels", channel="nightly")
     with Http() as http, pytest.raises(ConfigurationError):
         CommitWheels(SourceSettings(project="vllm"), http, folder=None, clock=lambda: NOW)
+
+
+# ---------------------------------------------------------------------------------------------
+# Any commit
+
+
+OLD, OTHER = "0123456789" * 4, "9876543210" * 4
+
+
+def test_any_commit_is_read_once_and_then_a_release_like_those_of_a_look(
+    place: CommitPlace, tmp_path: Path
+) -> None:
+    filename, content = place.keep(OLD, 3)
+    place.publish("a" * 40, 7)
+    found = source(place, tmp_path).of_commit(OLD)
+    assert found is not None
+    (artifact,) = found.artifacts
+    assert (found.version, artifact.filename) == ("0.33.1.dev3+g012345678.cpu", filename)
+    assert artifact.sha256 == hashlib.sha256(content).hexdigest()
+    assert artifact.url == f"{place.address}/{OLD}/{filename.replace('+', '%2B')}"
+    assert source(place, tmp_path).of_commit(OLD) == found
+    # The next look is at the newest one all the same, and lists both.
+    listed = source(place, tmp_path).poll()
+    assert [release.version[:13] for release in listed] == ["0.33.1.dev3+g", "0.33.1.dev7+g"]
+    assert place.read() == [OLD, "a" * 40]
+    assert place.looked_up() == [OLD, "nightly"]
+
+
+def test_a_commit_without_a_wheel_for_this_machine_is_none(place: CommitPlace, tmp_path: Path) -> None:
+    asked = source(place, tmp_path)
+    assert asked.of_commit(OLD) is None
+    filename, _ = place.keep(OLD, 3)
+    listed = place.files[f"/{OLD}/cpu/vllm/metadata.json"]
+    place.files[f"/{OLD}/cpu/vllm/metadata.json"] = b"[]"
+    assert asked.of_commit(OLD) is None
+    # Still listed, but taken away.
+    place.files[f"/{OLD}/cpu/vllm/metadata.json"] = listed
+    del place.files[f"/{OLD}/{filename.replace('+', '%2B')}"]
+    assert asked.of_commit(OLD) is None
+
+
+def test_a_list_that_leads_to_another_host_or_commit_is_not_followed(
+    place: CommitPlace, tmp_path: Path
+) -> None:
+    for elsewhere in (f"https://elsewhere.example/{OLD}", f"//elsewhere.example/{OLD}", f"../../../{OTHER}"):
+        place.keep(OLD, 3, elsewhere=elsewhere)
+        with pytest.raises(SourceLiedError, match="no commit's folder there"):
+            source(place, tmp_path).of_commit(OLD)
+    place.keep(OLD, 3)
+    listing = f"/{OLD}/cpu/vllm/metadata.json"
+    place.files[listing] = place.files[listing].replace(b"g012345678", b"g987654321")
+    with pytest.raises(SourceLiedError, match="does not say that it is of this commit"):
+        source(place, tmp_path).of_commit(OLD)
+    assert place.read() == []
+
+
+def test_a_place_that_does_not_answer_is_no_commit_without_a_wheel(
+    place: CommitPlace, tmp_path: Path
+) -> None:
+    place.keep(OLD, 3)
+    for faults in ([503], [200, 200, 502]):
+        place.faults = faults
+        with pytest.raises(SourceError):
+            source(place, tmp_path).of_commit(OLD)
+
+
+def test_two_processes_that_read_at_once_both_remember(place: CommitPlace, tmp_path: Path) -> None:
+    for commit in (OLD, OTHER):
+        place.keep(commit, 3)
+    first = source(place, tmp_path)
+    read = first._http.digest
+
+    def meanwhile(*arguments: Any, **named: Any) -> tuple[str, int]:
+        source(place, tmp_path).of_commit(OTHER)
+        return read(*arguments, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(first._http, "digest", meanwhile)
+        first.of_commit(OLD)
+    place.publish("a" * 40, 7)
+    assert len(source(place, tmp_path).poll()) == 3
