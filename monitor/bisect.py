@@ -1,10 +1,11 @@
 """Bisect: the same steps over the releases between a good and a bad one, until the first bad one is known.
 
-    between → good end → bad end → (middle → provision → measure ⇄ judge → answer)* → tell
+    between → good end → bad end → (middle → provision → measure ⇄ judge → answer)* → single commits → tell
 
 Which releases those are is fixed when a bisection begins, and what each said is stored, so that one which was
-killed goes on where it was. Every visited release is a run in the queue; of one bisection at most one at a
-time. `docs/bisect.md` tells it to people.
+killed goes on where it was. When all have answered, the commits between the last two come in one by one, as
+long as there are wheels of them (`monitor/steps/single_commits.py`). Every visited release is a run in the
+queue; of one bisection at most one at a time. `docs/bisect.md` tells it to people.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from monitor.domain import (
     Visit,
     is_attached,
 )
-from monitor.errors import HostError, MonitorError, UnknownNameError
-from monitor.steps import plan
+from monitor.errors import HostError, MonitorError, SourceError, UnknownNameError
+from monitor.steps import plan, single_commits
 from monitor.steps.between import between
 from monitor.steps.borrow import borrowed
 from monitor.steps.gpu import make_ready
@@ -100,14 +101,17 @@ def begin(
         )
 
 
-def advance(station: Station, bisection_id: int, *, queued: bool) -> Run | None:
+def advance(station: Station, bisection_id: int, *, queued: bool, reading: bool = True) -> Run | None:
     """Take in what has been answered, and return the run to carry out next, None once the search is over.
 
     With `queued` the run stands in the queue. It may be called at any time and by any process: what was
-    planned or answered already stays.
+    planned or answered already stays. Without `reading`, None is returned too where a commit would have to be
+    looked up and its wheel read, which takes minutes.
 
     Raises:
         UnknownNameError, HostError: when the check can no longer be run here.
+        SourceError, ArtifactChangedError, DiskFullError: when the next commit could not be looked up or read;
+            the search is as it was.
 
     """
     while True:
@@ -122,11 +126,16 @@ def advance(station: Station, bisection_id: int, *, queued: bool) -> Run | None:
         way = Way(station, found, check)
         visit = way.due()
         if visit is None:
+            if not reading and single_commits.may_go_on(station, found):
+                return None
+            if _goes_on_with_commits(station, found):
+                continue
             state = BisectionState.NARROWED if found.suspects else BisectionState.FOUND
-            _end(station, found, state, bisected.result(found))
+            _end(station, found, state, bisected.result(found, single_commits.line(station, found)))
             return None
         run = way.run_of(visit, queued=queued)
         if run.state not in ENDED:
+            _note(station, found, "")
             return run
         pointless = way.take_in(visit, run)
         if pointless is not None:
@@ -134,22 +143,57 @@ def advance(station: Station, bisection_id: int, *, queued: bool) -> Run | None:
             return None
 
 
-def move_on(station: Station) -> None:
-    """Let every search of this host take its next step, and begin those that nobody has to ask for."""
+def _goes_on_with_commits(station: Station, found: Bisection) -> bool:
+    try:
+        return single_commits.go_on(station, found)
+    except SourceError as error:
+        _note(station, found, error.what)
+        raise SourceError(
+            f"Bisection {found.id} needs the commits between {found.last_good.version} and "
+            f"{found.first_bad.version}, and waits: {error.what}",
+            kept="what it knows; it goes on where it is",
+            advice="; ".join(filter(None, (error.advice, "`[bisect] commits = false` ends it without them"))),
+            retry_after_s=error.retry_after_s,
+        ) from error
+
+
+def move_on(station: Station, *, reading: bool = True) -> bool:
+    """Let every search of this host take its next step, and begin those that nobody has to ask for.
+
+    Without `reading` no wheel is looked up or read; returned is whether one would have to be.
+    """
+    is_left = False
     with station.store.read() as db:
         going_on = bisections.running(db, station.host.machine_id)
     for found in going_on:
         if _is_pointless(station, found):
             _end(station, found, BisectionState.CANCELLED, "the incident has ended")
             continue
+        if single_commits.is_paused(station, found):
+            continue
         try:
-            advance(station, found.id, queued=True)
+            run = advance(station, found.id, queued=True, reading=reading)
+            is_left = is_left or (run is None and _goes_on(station, found.id))
+        except SourceError:
+            continue  # it is noted, and is tried again after a while
         except MonitorError as error:
-            if found.reason != error.what:
-                with station.store.write() as db:
-                    bisections.note(db, found.id, error.what)
+            _note(station, found, error.what)
     if station.settings.bisect.automatic:
         _begin_after_incidents(station)
+    return is_left
+
+
+def _goes_on(station: Station, bisection_id: int) -> bool:
+    with station.store.read() as db:
+        found = bisections.get(db, bisection_id)
+    return found is not None and found.state is BisectionState.RUNNING
+
+
+def _note(station: Station, found: Bisection, why: str) -> None:
+    """Keep why a search does not move on, "" once it does."""
+    if found.reason != why:
+        with station.store.write() as db:
+            bisections.note(db, found.id, why)
 
 
 def cancel(station: Station, bisection_id: int, who: str) -> Bisection:
@@ -204,7 +248,7 @@ def _begin_after_incidents(station: Station) -> None:
                     priority=LAST_IN_QUEUE,
                     incident_id=incident.id,
                 )
-                advance(station, begun.id, queued=True)
+                advance(station, begun.id, queued=True, reading=False)
         except MonitorError as error:  # a check that was taken away; an order of versions nobody meant
             station.progress.stage(f"no bisection of incident {incident.id}: {error.what}")
 
@@ -311,4 +355,16 @@ def minutes_left(station: Station, found: Bisection) -> float | None:
                 took.append((run.finished_at - run.started_at).total_seconds() / 60)
     check = station.checks.get(found.check_id)
     each = fmean(took) if took else (check.estimate_minutes.get(found.tier.value, 0.0) if check else 0.0)
-    return each * found.steps_left
+    return each * steps_left(station, found)
+
+
+def steps_left(station: Station, found: Bisection) -> int:
+    """Return how many more steps it takes at most, as long as every release or commit answers."""
+    if found.state is not BisectionState.RUNNING:
+        return 0
+    return bisected.steps_left(found, single_commits.left(station, found))
+
+
+def standing(station: Station, found: Bisection) -> str:
+    """Return in words how far a search is, or what it has found."""
+    return bisected.standing(found, minutes_left(station, found), single_commits.left(station, found))

@@ -107,7 +107,7 @@ def bisect(
     ends = [planning.resolve(station, f"{project}=={version}") for version in (good, bad)]
     found = bisecting.begin(station, check, *ends, tier=tier, again=again)
     if station.daemon() is not None:
-        bisecting.advance(station, found.id, queued=True)
+        bisecting.advance(station, found.id, queued=True, reading=False)
     return found
 
 

@@ -153,9 +153,12 @@ def work(station: Station, dispatcher: Dispatcher | None = None) -> int:
 
 
 def is_work_due(station: Station) -> bool:
-    """Say whether a run may be begun now; bisections take their next step first."""
-    bisecting.move_on(station)
-    return LocalDispatcher(station).next() is not None
+    """Say whether a run may be begun now, or a search has to read what it visits next.
+
+    Bisections take their next step first.
+    """
+    is_left = bisecting.move_on(station, reading=False)
+    return is_left or LocalDispatcher(station).next() is not None
 
 
 def tell(station: Station) -> None:

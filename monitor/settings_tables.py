@@ -136,6 +136,11 @@ class BisectSettings(Table):
         description="Whether it is found by itself where a confirmed regression began. Such runs go last in "
         "the queue, and keep to the hours and budgets of `host`.",
     )
+    commits: bool = Field(
+        default=True,
+        description="Whether a search goes on to single commits once every release has answered, where a "
+        "source of kind `commit-wheels` follows the project.",
+    )
 
 
 class DestinationSettings(Table):

@@ -164,18 +164,18 @@ class _Said:
 
     def __init__(self, station: Station) -> None:
         self._station = station
-        self._answered: set[int] = set()
+        self._answered: set[str] = set()
         self._last = ""
 
     def news(self, found: Bisection) -> None:
-        from monitor.bisect import minutes_left  # noqa: PLC0415
-        from monitor.views import bisected  # noqa: PLC0415
+        from monitor import bisect as bisecting  # noqa: PLC0415
 
-        fresh = [visit for visit in found.visits if visit.answer and visit.place not in self._answered]
+        # By the file: places move on when a commit comes in.
+        fresh = [v for v in found.visits if v.answer and v.artifact_sha256 not in self._answered]
         for visit in sorted(fresh, key=lambda visit: (visit.answered_at or found.began_at, visit.place)):
-            self._answered.add(visit.place)
+            self._answered.add(visit.artifact_sha256)
             output.tell(f"{_mark(visit)} {visit.version}: {visit.answer}, {visit.why}")
-        standing = bisected.standing(found, minutes_left(self._station, found))
+        standing = bisecting.standing(self._station, found)
         if found.state is BisectionState.RUNNING and standing != self._last:
             self._last = standing
             output.tell(f"Bisection {found.id}: {standing}")
@@ -193,7 +193,7 @@ def _mark(visit: Visit) -> str:
 
 def _document(station: Station, found: Bisection) -> dict[str, Any]:
     """Return what `--json` says, without its schema."""
-    from monitor.bisect import minutes_left  # noqa: PLC0415
+    from monitor.bisect import minutes_left, steps_left  # noqa: PLC0415
     from monitor.releases.commits import commits_between  # noqa: PLC0415
 
     good, bad = found.last_good, found.first_bad
@@ -212,7 +212,7 @@ def _document(station: Station, found: Bisection) -> dict[str, Any]:
         "first_bad": bad.version,
         "commits": None if commits is None else {"range": str(commits), "url": commits.url},
         "steps": found.steps,
-        "steps_left": found.steps_left if found.state is BisectionState.RUNNING else 0,
+        "steps_left": steps_left(station, found),
         "minutes_left": minutes_left(station, found),
         "began_at": found.began_at,
         "ended_at": found.ended_at,
@@ -225,6 +225,7 @@ def _document(station: Station, found: Bisection) -> dict[str, Any]:
                 "run": visit.run_id,
                 "stored": visit.run_id is not None and not visit.own_run and visit.place > 0,
                 "last_resort": visit.last_resort,
+                "commit": visit.commit,
                 "answered_at": visit.answered_at,
             }
             for visit in found.visits

@@ -71,6 +71,8 @@ class Station:
     clock: Callable[[], datetime] = now_utc
     is_borrowed: bool = False
     """The owner's `before` was run and `after` will be: see `monitor/steps/borrow.py`."""
+    pauses: dict[int, datetime] = field(default_factory=dict)
+    """Bisection → until when it asks nobody for its commits: see `monitor/steps/single_commits.py`."""
 
     @classmethod
     def open(cls, settings: Settings, progress: Progress | None = None) -> Self:

@@ -96,7 +96,9 @@ class Way:
         with self.station.store.write() as db:
             if judgement_id is not None:
                 bisections.set_judgement(db, self.found.id, visit.artifact_sha256, judgement_id)
-            bisections.answer(db, self.found.id, visit.artifact_sha256, said, why=why, now=self.station.clock())
+            bisections.answer(
+                db, self.found.id, visit.artifact_sha256, said, why=why, now=self.station.clock()
+            )
 
     # -----------------------------------------------------------------------------------------
     # Planning

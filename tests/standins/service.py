@@ -98,6 +98,7 @@ class World:
     """What the monitor finds outside itself."""
 
     folder: Path
+    project: str = PROJECT
     noise: float = 0.003
     """Deviation of a session's log times."""
     now: datetime = BEGIN
@@ -135,11 +136,11 @@ class World:
 
     def release(self, version: str, build: Build | None = None, *, tag: str = "") -> Artifact:
         """Publish a release, or with a build tag one more file of it."""
-        filename = f"{PROJECT}-{version}-{f'{tag}-' if tag else ''}py3-none-any.whl"
+        filename = f"{self.project}-{version}-{f'{tag}-' if tag else ''}py3-none-any.whl"
         sha256 = hashlib.sha256(filename.encode()).hexdigest()
         self.builds[sha256] = build or Build()
         self._files[filename] = Artifact(
-            PROJECT, version, filename, sha256, f"https://files.example/{filename}", uploaded_at=self.now
+            self.project, version, filename, sha256, f"https://files.example/{filename}", uploaded_at=self.now
         )
         return self._files[filename]
 
@@ -155,7 +156,7 @@ class World:
         versions = sorted({file.version for file in self._files.values()}, key=_numbers)
         return tuple(
             Release(
-                PROJECT,
+                self.project,
                 version,
                 "stable",
                 tuple(file for file in self._files.values() if file.version == version),
@@ -230,8 +231,8 @@ class World:
         """Open the monitor; what it keeps lies in the folder, so it can be opened again."""
         known: dict[str, Any] = {
             "state": self.folder / "state",
-            "sources": (SourceSettings(project=PROJECT, settle_minutes=0),),
-            "assignments": (Assignment(project=PROJECT, checks=tuple(item.id for item in self.checks)),),
+            "sources": (SourceSettings(project=self.project, settle_minutes=0),),
+            "assignments": (Assignment(project=self.project, checks=tuple(item.id for item in self.checks)),),
         }
         settings = Settings(**known | self.settings | changes)
         settings.state.mkdir(parents=True, exist_ok=True)
@@ -264,7 +265,7 @@ class _Station(Station):
 
     def source_of(self, settings: SourceSettings) -> Any:
         if settings.kind == "package-index" and not settings.index_url:
-            return _Source(self.world, settings.channel)
+            return _Source(self.world, settings.channel, settings.project)
         # A stand-in on loopback is asked as the real thing would be.
         return super().source_of(settings)
 
@@ -278,7 +279,7 @@ class _Station(Station):
 class _Source:
     world: World
     channel: str
-    project: str = PROJECT
+    project: str
     address: str = "https://index.example/simple/"
     since: None = None
 

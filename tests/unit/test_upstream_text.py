@@ -215,6 +215,9 @@ def test_the_bisected_builds_are_named() -> None:
     body = text(bisection=found).body
     assert "the last good build is `1.1`, the first bad one `1.3`" in body
     assert "do not install or start): `1.2`" in body
+    of_commit = (*found.visits[:3], replace(found.visits[3], commit="ab" * 20), found.visits[4])
+    body = text(bisection=replace(found, visits=of_commit)).body
+    assert f"the first bad one `1.3` (commit {'ab' * 20})" in body
 
 
 def test_a_file_on_no_public_index_is_asked_for_and_checked() -> None:

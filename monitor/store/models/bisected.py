@@ -32,7 +32,7 @@ class StoredBisection(Table, table=True):
 
 
 class StoredVisit(Table, table=True):
-    """One release of a bisection. Single commits come between two places, and what follows moves on by one."""
+    """One release of a bisection; when a commit comes in, what stands after it moves on by one place."""
 
     __tablename__: ClassVar[str] = "visit"
     __table_args__ = (UniqueConstraint("bisection_id", "place"),)

@@ -128,11 +128,10 @@ def insert(db: Session, found: Bisection, before: Visit, stop: Stop, *, commit: 
     row = db.exec(select(StoredBisection).where(StoredBisection.id == found.id).with_for_update()).one()
     if _value(db, row) != found:
         return False
-    way = (StoredVisit.bisection_id == found.id, col(StoredVisit.place) >= before.place)
     # In two steps over negative numbers: no two visits may ever have the same place, not for a moment.
-    db.exec(update(StoredVisit).where(*way).values(place=-col(StoredVisit.place) - 1))
-    back = (StoredVisit.bisection_id == found.id, col(StoredVisit.place) < 0)
-    db.exec(update(StoredVisit).where(*back).values(place=-col(StoredVisit.place)))
+    own, place = col(StoredVisit.bisection_id) == found.id, col(StoredVisit.place)
+    db.exec(update(StoredVisit).where(own, place >= before.place).values(place=-place - 1))
+    db.exec(update(StoredVisit).where(own, place < 0).values(place=-place))
     db.add(
         StoredVisit(
             bisection_id=found.id,

@@ -13,6 +13,7 @@ from monitor.domain import (
     Metric,
     Signature,
     Verdict,
+    Visit,
 )
 from monitor.judge.drift import Creep
 from monitor.judge.metrics import OVERALL
@@ -203,12 +204,17 @@ def bisected(bisection: Bisection | None) -> str:
     """Return between which builds a loss began, where that was searched."""
     if bisection is None or bisection.state not in (BisectionState.FOUND, BisectionState.NARROWED):
         return ""
-    good, bad = md.code(bisection.last_good.version), md.code(bisection.first_bad.version)
+    good, bad = _build(bisection.last_good), _build(bisection.first_bad)
     lines = [f"Bisected in {bisection.steps} steps: the last good build is {good}, the first bad one {bad}."]
     if bisection.suspects:
         between = ", ".join(md.code(visit.version) for visit in bisection.suspects[:_PACKAGES])
         lines.append(f"Builds between them that say nothing (they do not install or start): {between}.")
     return " ".join(lines)
+
+
+def _build(visit: Visit) -> str:
+    # A tracker makes a link of a commit that stands there whole and bare.
+    return md.code(visit.version) + (f" (commit {visit.commit})" if visit.commit is not None else "")
 
 
 _STILL: tuple[tuple[Metric, str], ...] = (

@@ -13,7 +13,6 @@ from monitor.planted.names import is_planted
 from monitor.releases.commits import commits_between
 from monitor.steps.station import Station
 from monitor.store.queries import bisections
-from monitor.views.bisected import standing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +29,8 @@ class VisitLine:
     stored: bool
     """A result that was there already answered."""
     last_resort: bool
+    commit: str | None
+    """The upstream's commit it was built of, when it was looked up for this search."""
     answered_at: datetime | None
 
 
@@ -103,11 +104,10 @@ def bisection_facts(station: Station, found: Bisection) -> BisectionFacts:
     ended = found.state in {BisectionState.FOUND, BisectionState.NARROWED}
     commits = commits_between(found.project, good.version, bad.version) if ended else None
     check = station.checks.get(found.check_id)
-    minutes = bisecting.minutes_left(station, found)
     return BisectionFacts(
         id=found.id,
         state=found.state,
-        standing=standing(found, minutes),
+        standing=bisecting.standing(station, found),
         project=found.project,
         check=found.check_id,
         check_title=check.title if check is not None else found.check_id,
@@ -120,8 +120,8 @@ def bisection_facts(station: Station, found: Bisection) -> BisectionFacts:
         commits=str(commits) if commits is not None else None,
         commits_url=commits.url if commits is not None else None,
         steps=found.steps,
-        steps_left=found.steps_left if found.state is BisectionState.RUNNING else 0,
-        minutes_left=minutes,
+        steps_left=bisecting.steps_left(station, found),
+        minutes_left=bisecting.minutes_left(station, found),
         began_at=found.began_at,
         ended_at=found.ended_at,
         releases=[
@@ -134,6 +134,7 @@ def bisection_facts(station: Station, found: Bisection) -> BisectionFacts:
                 run=visit.run_id,
                 stored=visit.answer is not None and visit.place > 0 and not visit.own_run,
                 last_resort=visit.last_resort,
+                commit=visit.commit,
                 answered_at=visit.answered_at,
             )
             for visit in found.visits
