@@ -1,7 +1,8 @@
 """One session: one server of one arm, all prompts, and nothing left of it afterwards.
 
 A sample's times come from our own clock and its counts from the engine (`docs/judging.md`, "Metrics"). State
-pages are read between the answers, never during one, so they cost no time that is measured.
+pages are read between the answers, never during one, so they cost no time that is measured. What is asked at
+the same time, and what is asked again, is told in `monitor/bench/laps.py`.
 """
 
 from __future__ import annotations
@@ -12,31 +13,23 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from monitor.bench import load, margins, probe
-from monitor.bench.client import record
-from monitor.bench.counters import Counts, read_counts, renamed
+from monitor.bench import load, margins, probe, streams
+from monitor.bench.counters import Counts
+from monitor.bench.laps import PAGE_S, Asker, Lap, Question, Reply
 from monitor.bench.margins import Inquiry
 from monitor.bench.server import Server, cannot_prepare, free_port
-from monitor.bench.tape import Answer, decode
 from monitor.checks.scoring import is_right
 from monitor.domain import Arm, Check, Environment, Margin, Prompt, Role, Sample, Session
-from monitor.engines.answers import check_status, refuse
-from monitor.engines.base import Completion, Engine, Setup
-from monitor.errors import EngineCrashError, EngineError
+from monitor.engines.answers import refuse
+from monitor.engines.base import Engine, Setup
+from monitor.errors import EngineError
 from monitor.gpu.watch import NoWatch, Stretch, Watched
 from monitor.proc import inherited
-
-_PAGE_S = 10.0
-_REPLY_BYTES = 2**20
-_TRIES = 3
-"""How often a prompt is asked whose answer was read late; the last answer counts, whatever it is."""
-_LATE_FACTOR = 2.0
-_REPLY_BYTES_PER_TOKEN = 8192  # a chunk of a chat with timings takes about 700
 
 
 def measure_session(
@@ -61,13 +54,13 @@ def measure_session(
 ) -> tuple[Session, tuple[Sample, ...]]:
     """Start a server for `arm`, have it answer `prompts` `check.repeats` times, end it; return what was seen.
 
-    The first `check.warmup_prompts` prompts are asked beforehand and not counted. A prompt is asked again
-    when its time and the server's own differ by more than a factor of two (nobody looked at the clock then),
-    and when the GPU was slowed down or used by others meanwhile.
+    The first `check.warmup_prompts` prompts are asked beforehand and not counted, above one stream as many as
+    there are streams. A prompt is asked again when its time and the server's own differ by more than a factor
+    of two (nobody looked at the clock then), and when the GPU was slowed down or used by others meanwhile.
     Must not be called from a running event loop.
 
     Args:
-        check: what is measured; `check.concurrency` requests are under way at a time.
+        check: what is measured; `check.concurrency` requests are kept under way.
         engine: the one that `check.engine` names.
         environment: where the engine is installed.
         model: file or folder of the weights.
@@ -77,10 +70,10 @@ def measure_session(
         block: the session's.
         order: within the block.
         role: why it is run.
-        prompts: those of the tier, in the order in which they are asked.
+        prompts: those of the tier, in the order of the samples; above one stream the longest are asked first.
         log: takes what the engine prints, bounded.
         scratch: a private folder is made in it for the engine and removed again.
-        on_sample: told each sample as it comes, between two answers.
+        on_sample: told each sample as it comes, between two laps.
         caches: kept folder for what compilers leave for this environment's next start; None: nothing is kept.
         watch: over the GPU that is measured on.
         inquiry: what a baseline server is to be asked for once everything is measured.
@@ -129,12 +122,6 @@ def measure_session(
     return session, tuple(work.samples)
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
-    prompt: Prompt
-    repeat: int
-
-
 class _Work:
     """The answers of one server."""
 
@@ -153,52 +140,27 @@ class _Work:
         self._watch = watch
         self._inquiry = inquiry
         self._server = server
+        self._asker = Asker(server, watch)
         self._dialect, self._setup, self._check = server.dialect, server.setup, server.setup.check
         self._number = number
         self._on_sample = on_sample
         self._cached_tokens = 0
-        self._renamed: str | None = None
+        self._added: Counts | None = None
+        self._contaminated: list[Stretch] = []
+        self._spans: list[streams.Span] = []
         self._started = load.read(server.pid)
 
     async def run(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         """Ask everything and return the session's flat facts; the samples stand in `samples`."""
         await self._server.wait_until_ready()
         documents = await self._documents()
-        warm_up = [_Question(prompt, 0) for prompt in prompts[: self._check.warmup_prompts]]
-        for wave in _waves(warm_up, self._check.concurrency):
-            await self._ask(wave)
-        self._cached_tokens = 0
-        before = await self._counts()
+        await self._asker.warm_up(prompts)
         load_before = load.read(self._server.pid)
-        added: Counts | None = None
-        asked_again = 0
-        contaminated: list[Stretch] = []
         measured_from = self._watch.mark()
-        asked = [_Question(prompt, repeat) for repeat in range(self._check.repeats) for prompt in prompts]
-        for wave in _waves(asked, self._check.concurrency):
-            for tries_left in reversed(range(_TRIES)):
-                mark = self._watch.mark()
-                answers = await self._ask(wave)
-                stretch = self._watch.since(mark)
-                after = await self._counts()
-                counted = after.since(before) if after is not None else None
-                before = after
-                late = any(_read_late(completion) for _, completion in answers)
-                if tries_left == 0 or not (late or stretch.contaminated_by):
-                    break
-                asked_again += 1
-            if stretch.contaminated_by:
-                contaminated.append(stretch)
-            if stretch.energy_j is not None:
-                self.energy_j = (self.energy_j or 0.0) + stretch.energy_j
-            if counted is not None:
-                added = counted if added is None else added.plus(counted)
-            for question, (answer, completion) in zip(wave, answers, strict=True):
-                # Above one stream the counters of the server cannot be shared out among the answers.
-                sample = self._sample(question, answer, completion, counted if len(wave) == 1 else None)
-                self.samples.append(sample)
-                self._on_sample(sample)
-        self.gpu = _with_contamination(self._watch.watched(measured_from), contaminated)
+        asked = [Question(prompt, repeat) for repeat in range(self._check.repeats) for prompt in prompts]
+        for questions in [asked] if self._check.concurrency > 1 else [[one] for one in asked]:
+            self._keep(await self._asker.measured(questions))
+        self.gpu = _with_contamination(self._watch.watched(measured_from), self._contaminated)
         self._refuse_unread_counters()
         load_after = load.read(self._server.pid)
         memory_bytes = load.memory_bytes(self._server.pid)
@@ -212,8 +174,9 @@ class _Work:
             "engine": self._server.engine.name,
             **self._inherited(),
             "cached_prompt_tokens": self._cached_tokens,
-            **_counter_facts(added),
-            "counter.asked_again": asked_again,
+            **_counter_facts(self._added),
+            "counter.asked_again": self._asker.asked_again,
+            **self._stream_facts(),
             **({} if others is None else {load.FACT: round(others, 3)}),
             **({} if memory_bytes is None else {load.MEMORY_FACT: memory_bytes}),
         }
@@ -230,39 +193,30 @@ class _Work:
         self.margins, facts = await margins.ask(self._server, self._inquiry, prompts, self.samples)
         return facts
 
-    async def _ask(self, wave: Sequence[_Question]) -> list[tuple[Answer, Completion]]:
-        """Ask several questions at once; decode only when all answers are on tape."""
-        results = await asyncio.gather(*(self._record(q) for q in wave), return_exceptions=True)
-        found = []
-        for question, result in zip(wave, results, strict=True):
-            try:
-                if isinstance(result, BaseException):
-                    raise result
-                answer = decode(result)
-                check_status(answer.status, answer.text)
-                completion = self._dialect.read(answer.events, question.prompt, self._check)
-                if completion.first_s < answer.sent_s:
-                    raise refuse("its first token came before the request was sent")
-            except EngineError as error:
-                prompt = question.prompt
-                error.what = f"{error.what.rstrip('.')} (prompt {prompt.id!r} of {prompt.workload!r})."
-                raise
-            self._cached_tokens += completion.cached_tokens or 0
-            found.append((answer, completion))
-        return found
+    def _keep(self, lap: Lap) -> None:
+        """Make samples of a lap."""
+        self._contaminated += [stretch for stretch in lap.stretches if stretch.contaminated_by]
+        if lap.energy_j is not None:
+            self.energy_j = (self.energy_j or 0.0) + lap.energy_j
+        if lap.counted is not None:
+            self._added = lap.counted if self._added is None else self._added.plus(lap.counted)
+        for reply in lap.replies:
+            found = reply.completion
+            self._cached_tokens += found.cached_tokens or 0
+            self._spans.append(streams.Span(reply.sent_s, found.first_s, found.last_s))
+            # Above one stream the counters of the server cannot be shared out among the answers.
+            sample = self._sample(reply, lap.counted if len(lap.replies) == 1 else None)
+            self.samples.append(sample)
+            self._on_sample(sample)
 
-    async def _record(self, question: _Question) -> Any:
-        request = self._dialect.request(question.prompt, self._check)
-        return await record(
-            self._server.address + request.path,
-            request.body,
-            deadline_s=self._check.request_timeout_s,
-            max_bytes=_REPLY_BYTES + _REPLY_BYTES_PER_TOKEN * question.prompt.max_tokens,
-        )
+    def _stream_facts(self) -> dict[str, Any]:
+        if self._check.concurrency == 1:
+            return {}
+        share = streams.full_share(self._spans, self._check.concurrency)
+        return {} if share is None else {streams.FACT: round(share, 3)}
 
-    def _sample(
-        self, question: _Question, answer: Answer, completion: Completion, counted: Counts | None
-    ) -> Sample:
+    def _sample(self, reply: Reply, counted: Counts | None) -> Sample:
+        question, completion = reply.question, reply.completion
         drafted, accepted = completion.drafted, completion.accepted
         if drafted is None and counted is not None:
             drafted, accepted = counted.drafted, counted.accepted
@@ -277,7 +231,7 @@ class _Work:
             repeat=question.repeat,
             n=completion.n,
             n_first=completion.n_first,
-            ttft_s=completion.first_s - answer.sent_s,
+            ttft_s=completion.first_s - reply.sent_s,
             decode_s=completion.last_s - completion.first_s,
             prompt_tokens=completion.prompt_tokens,
             drafted=drafted,
@@ -291,51 +245,23 @@ class _Work:
             correct=is_right(completion.text, truth) if (truth := question.prompt.answer) else None,
         )
 
-    async def _counts(self) -> Counts | None:
-        """Return what the server has counted so far, None when it has no such counters."""
-        page = await probe.get(self._server.address + self._dialect.metrics_path, deadline_s=_PAGE_S)
-        if page.status == 0:
-            what = "The server answers requests, but not any more when asked for its counters."
-            raise EngineCrashError(what, kept="nothing of this session.", advice="see the engine's log.")
-        if not page.ok:
-            return None
-        self._renamed = renamed(page.text, self._dialect.series)
-        return read_counts(page.text, self._dialect.series)
-
     def _refuse_unread_counters(self) -> None:
         """Raise EngineReplyError when it counts its drafts under names that nobody here knows."""
-        if self._renamed is not None and any(sample.drafted is None for sample in self.samples):
+        if self._asker.renamed is not None and any(sample.drafted is None for sample in self.samples):
             raise refuse(
-                f"metric missing: it counts speculation as {self._renamed!a} and not as "
+                f"metric missing: it counts speculation as {self._asker.renamed!a} and not as "
                 f"{self._dialect.series.drafted!a}, so nothing is known of its drafts"
             )
 
     async def _documents(self) -> dict[str, Any]:
         documents = {}
         for path in self._dialect.fact_paths:
-            page = await probe.get(self._server.address + path, deadline_s=_PAGE_S)
+            page = await probe.get(self._server.address + path, deadline_s=PAGE_S)
             try:
                 documents[path] = json.loads(page.text) if page.ok else None
             except (ValueError, RecursionError):
                 documents[path] = None
         return {path: document for path, document in documents.items() if document is not None}
-
-
-def _waves(questions: Sequence[_Question], size: int) -> Iterator[Sequence[_Question]]:
-    for start in range(0, len(questions), size):
-        yield questions[start : start + size]
-
-
-def _read_late(completion: Completion) -> bool:
-    """Tell whether this process did not run while tokens came, so that it does not know when they came.
-
-    On a machine where engine and monitor share few cores that happens; the whole answer is then read at once.
-    """
-    if completion.server_decode_tps is None or completion.n == completion.n_first:
-        return False
-    server_s = (completion.n - completion.n_first) / completion.server_decode_tps
-    seen_s = completion.last_s - completion.first_s
-    return not server_s / _LATE_FACTOR <= seen_s <= server_s * _LATE_FACTOR
 
 
 def _per_position(counted: Counts | None) -> tuple[int, ...] | None:
@@ -357,7 +283,7 @@ def _counter_facts(total: Counts | None) -> dict[str, Any]:
 
 
 def _with_contamination(seen: Watched, stretches: Sequence[Stretch]) -> Watched:
-    """Add how many stretches stayed contaminated although they were measured again, and by what."""
+    """Add how many answers stayed contaminated although they were measured again, and by what."""
     if not stretches:
         return seen
     by = sorted({text for stretch in stretches for text in stretch.contaminated_by})

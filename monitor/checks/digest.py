@@ -46,6 +46,8 @@ def measured_part(check: Check) -> dict[str, Any]:
         "quantisation": check.quantisation,
         "draft_length": check.draft_length,
         "concurrency": check.concurrency,
+        # How streams are kept busy is part of the load; at one stream there is nothing to keep.
+        **({"load": "closed loop"} if check.concurrency > 1 else {}),
         "sampling": check.sampling,
         "serve": check.serve,
         "serve_mtp": check.serve_mtp,

@@ -28,8 +28,12 @@ MATRIX_SUFFIX = {"draft_length": "n", "concurrency": "c"}
 """Letter before the value in the id of an expanded check; another key is written out."""
 
 _GIB = 2**30
+_ANSWERS_A_STREAM = 2
+"""So many, at least, does a tier have for each stream above one: less and most of them are its end."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _MATRIX_TABLES = ("serve", "serve_mtp", "sampling")
+_NARROWED = ("expect", "estimate_minutes")
+"""Tables that may hold one more for each part of an expanded id."""
 _MATRIX_KEYS = ("draft_length", "concurrency", "repeats", "warmup_prompts", "quantisation")
 
 
@@ -187,7 +191,7 @@ def _prompt(text: str, place: str) -> Prompt:
 
 
 def _expand(content: dict[str, Any], file: Path) -> list[dict[str, Any]]:
-    """Return one definition for each combination of the matrix, with its id and its expectations."""
+    """Return one definition for each combination of the matrix, with its id, expectations and estimates."""
     base = copy.deepcopy(content)
     axes = base.pop("matrix", {})
     _check_axes(axes, file)
@@ -199,13 +203,16 @@ def _expand(content: dict[str, Any], file: Path) -> list[dict[str, Any]]:
             _set(one, key, value)
         if isinstance(one.get("id"), str):
             one["id"] = ".".join([one["id"], *suffixes])
-        used |= _narrow_expectations(one, suffixes)
+        used |= _narrow(one, suffixes)
         expanded.append(one)
-    tables = {key for key, value in _expect(base).items() if isinstance(value, dict)}
-    if unused := sorted(tables - used):
+    inner = [
+        (name, key) for name in _NARROWED for key, value in _table(base, name).items() if _is_table(value)
+    ]
+    if unused := sorted(set(inner) - used):
+        name = unused[0][0]
         raise ConfigurationError(
-            f"{file}: `expect.{unused[0]}` fits no combination of the matrix.",
-            advice="name it after the end of an expanded id, such as `expect.n4`",
+            f"{file}: `{'.'.join(unused[0])}` fits no combination of the matrix.",
+            advice=f"name it after the end of an expanded id, such as `{name}.n4`",
         )
     return expanded
 
@@ -240,18 +247,24 @@ def _set(definition: dict[str, Any], key: str, value: object) -> None:
         definition[table][inner] = value
 
 
-def _expect(definition: dict[str, Any]) -> dict[str, Any]:
-    expect = definition.get("expect", {})
-    return expect if isinstance(expect, dict) else {}
+def _table(definition: dict[str, Any], name: str) -> dict[str, Any]:
+    table = definition.get(name, {})
+    return table if isinstance(table, dict) else {}
 
 
-def _narrow_expectations(definition: dict[str, Any], suffixes: Sequence[str]) -> set[str]:
-    """Merge `[expect.n4]` into `[expect]` of the combination it fits; return the names that fit."""
-    expect = _expect(definition)
-    tables = {key: expect.pop(key) for key in list(expect) if isinstance(expect[key], dict)}
-    used = set(suffixes) & tables.keys()
-    for name in suffixes:
-        expect.update(tables.get(name, {}))
+def _is_table(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _narrow(definition: dict[str, Any], suffixes: Sequence[str]) -> set[tuple[str, str]]:
+    """Merge `[expect.n4]` into `[expect]` of the combination it fits; return what fits, by table and name."""
+    used = set()
+    for name in _NARROWED:
+        table = _table(definition, name)
+        inner = {key: table.pop(key) for key in list(table) if _is_table(table[key])}
+        for suffix in suffixes:
+            table.update(inner.get(suffix, {}))
+        used |= {(name, suffix) for suffix in set(suffixes) & inner.keys()}
     return used
 
 
@@ -331,7 +344,21 @@ def _check(definition: Definition, workloads: tuple[Workload, ...], file: Path) 
             for name, arm in sorted(definition.arms.items())
         },
     )
+    _refuse_idle_streams(check, file)
     return replace(check, digest=digest_of(check))
+
+
+def _refuse_idle_streams(check: Check, file: Path) -> None:
+    """Raise ConfigurationError when a tier has so few prompts that its streams are seldom busy together."""
+    for tier in Tier:
+        answers = len(select_prompts(check, tier)) * check.repeats
+        if check.concurrency > 1 and answers < _ANSWERS_A_STREAM * check.concurrency:
+            raise ConfigurationError(
+                f"{file}: the {tier} tier of {check.id} has {answers} answers for {check.concurrency} "
+                f"streams; with fewer than {_ANSWERS_A_STREAM * check.concurrency} they are seldom all busy, "
+                "and its rates would be those of fewer streams.",
+                advice="raise `quick_prompts_per_workload` or `repeats`, add prompts, or lower `concurrency`",
+            )
 
 
 def _spec(table: ModelTable) -> ModelSpec:

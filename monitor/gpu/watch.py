@@ -57,6 +57,10 @@ class NoWatch:
         """Return that nothing is known."""
         return Stretch()
 
+    def between(self, _from_s: float, _to_s: float) -> Stretch:
+        """Return that nothing is known."""
+        return Stretch()
+
     def check(self) -> None:
         """Find nothing wrong."""
 
@@ -125,17 +129,18 @@ class Watch(NoWatch):
 
         """
         self._look()
-        readings = self._from(mark)
-        first, last = readings[0], readings[-1]
-        reasons = dict.fromkeys(text for one in readings for text in one.contaminated_by)
-        others = dict.fromkeys(pid for one in readings for pid in self._foreign(one))
-        disturbed = (*reasons, *(f"process {pid} on the GPU" for pid in others))
-        used = (
-            last.energy_j - first.energy_j
-            if last.energy_j is not None and first.energy_j is not None
-            else None
-        )
-        return Stretch(used, disturbed)
+        return self._stretch(self._from(mark))
+
+    def between(self, from_s: float, to_s: float) -> Stretch:
+        """Return what earlier looks saw between two moments on the watch's clock; looks no more.
+
+        The looks right before and right after belong to it: what they saw may have been there meanwhile.
+        """
+        with self._lock:
+            seen = list(self._readings)
+        begin = max((at for at, one in enumerate(seen) if one.at_s <= from_s), default=0)
+        end = min((at for at, one in enumerate(seen) if one.at_s >= to_s), default=len(seen) - 1)
+        return self._stretch(seen[begin : end + 1])
 
     def check(self) -> None:
         """Raise what is wrong with the GPU.
@@ -198,6 +203,18 @@ class Watch(NoWatch):
             )
             raise self._fault
         return reading
+
+    def _stretch(self, readings: list[Reading]) -> Stretch:
+        first, last = readings[0], readings[-1]
+        reasons = dict.fromkeys(text for one in readings for text in one.contaminated_by)
+        others = dict.fromkeys(pid for one in readings for pid in self._foreign(one))
+        disturbed = (*reasons, *(f"process {pid} on the GPU" for pid in others))
+        used = (
+            last.energy_j - first.energy_j
+            if last.energy_j is not None and first.energy_j is not None
+            else None
+        )
+        return Stretch(used, disturbed)
 
     def _from(self, mark: float) -> list[Reading]:
         with self._lock:

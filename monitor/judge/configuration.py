@@ -86,6 +86,7 @@ _MEASURED_FACTS = (
     "load.",
     "memory.",
     "margins.",
+    "streams.",
     "build",
     "version",
     "model_path",

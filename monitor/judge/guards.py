@@ -47,6 +47,7 @@ def check_side(side: Side, policy: JudgingPolicy) -> list[Guard]:
         _engine_counters(side),
         _server_rates(side, policy),
         _roofline(side),
+        *_streams(side),
     ]
 
 
@@ -259,6 +260,26 @@ def _roofline(side: Side) -> Guard:
     top = median(rates) if rates else 0.0
     found = [f"baseline {top:.0f} tokens/s is above what memory allows ({limit:.0f})"] if top > limit else []
     return _guard(f"roofline of the {side.name}", found, f"baseline at {100 * top / limit:.0f} % of it")
+
+
+_FULL_SHARE = 0.7
+"""Share of the decode time with all streams busy below which it is told."""
+
+
+def _streams(side: Side) -> list[Guard]:
+    """Inform, above one stream, about rates that are partly those of fewer streams."""
+    wanted = side.samples.header.concurrency or 1
+    told = {s.session: (s.effective or {}).get("streams.full_share") for s in side.table.sessions}
+    shares = {number: share for number, share in told.items() if isinstance(share, int | float)}
+    if wanted == 1 or not shares:
+        return []
+    found = [
+        f"session {number}: all {wanted} streams were busy for only {100 * share:.0f} % of the decode time"
+        for number, share in shares.items()
+        if share < _FULL_SHARE
+    ]
+    fine = f"all {wanted} busy for {100 * min(shares.values()):.0f} % of the decode time or more"
+    return [_guard(f"streams of the {side.name}", found, fine, outcome=None)]
 
 
 # --- two measurements ----------------------------------------------------------------------------

@@ -110,7 +110,7 @@ def one_session(
 
 
 def measure(folder: Path, fault: str, **changes: Any) -> tuple[Session, tuple[Sample, ...]]:
-    own = ("arm", "on_sample", "watch", "caches", "engine", "inquiry")
+    own = ("arm", "on_sample", "watch", "caches", "engine", "inquiry", "prompts")
     given = {name: changes.pop(name) for name in own if name in changes}
     return one_session(
         standin_check(**changes),

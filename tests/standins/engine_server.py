@@ -1,6 +1,8 @@
 """A server that answers like llama.cpp's, one fault at a time: `engine_server.py FAULT PORT [BUILD [MODEL]]`.
 
-It needs no weights: every answer is the same, eight tokens in three steps of which two drafted.
+It needs no weights: every answer is the same, eight tokens in three steps of which two drafted. The faults
+whose names begin with `paced` answer as many tokens as they are asked for, one each PACE_S, and print when an
+answer begins with how many are under way then.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -20,8 +23,13 @@ TOKENS = (10, 11, 12, 13, 14, 15, 16, 17)
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
 SLEEPER = [sys.executable, "-c", STUBBORN]
 
+PACE_S = 0.01
+
 answered: list[float] = []
 """When each answer was begun."""
+under_way: list[str] = []
+"""Prompts that are being answered."""
+counting = threading.Lock()
 
 
 def events() -> list[str]:
@@ -100,6 +108,9 @@ class Handler(BaseHTTPRequestHandler):
         if FAULT == "status-500":
             self.page(500, '{"error":{"message":"out of memory"}}', "application/json")
             return
+        if FAULT.startswith("paced"):
+            self.paced(body["prompt"], body["n_predict"])
+            return
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
@@ -111,6 +122,53 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(0.001)  # as `predicted_ms` says
             if index == 3:
                 misbehave()
+
+    def paced(self, prompt: str, n: int) -> None:
+        """Answer at a fixed pace; the prompt `bad` is refused, broken off or not ended, as the fault says."""
+        with counting:
+            under_way.append(prompt)
+            answered.append(time.monotonic())
+            say(f"begin {prompt}: {len(under_way)}")
+        try:
+            self.at_pace(n, FAULT if prompt == "bad" else "paced")
+            say(f"end {prompt}")
+        except OSError:
+            say(f"dropped {prompt}")
+        finally:
+            with counting:
+                under_way.remove(prompt)
+
+    def at_pace(self, n: int, fault: str) -> None:
+        if fault == "paced-status-500":
+            time.sleep(5 * PACE_S)
+            self.page(500, '{"error":{"message":"out of memory"}}', "application/json")
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        began = time.monotonic()
+        for i in range(n):
+            token = {"content": "x", "tokens": [10 + i], "stop": False, "tokens_predicted": i + 1}
+            self.event(token)
+            time.sleep(PACE_S)
+            if fault == "paced-hangs":
+                time.sleep(600)
+            if fault == "paced-crashes" and i == 5:  # the others are under way
+                os.kill(os.getpid(), signal.SIGSEGV)
+        timings = {
+            "cache_n": 0,
+            "predicted_n": n,
+            "predicted_ms": (time.monotonic() - began) * 1000,
+            "draft_n": 9,
+            "draft_n_accepted": 4,
+        }
+        last = {"content": "", "tokens": [], "stop": True, "stop_type": "limit", "tokens_evaluated": 5}
+        self.event({**last, "tokens_predicted": n, "timings": timings})
+
+    def event(self, data: dict[str, Any]) -> None:
+        self.wfile.write(f"data: {json.dumps(data)}\n\n".encode())
+        self.wfile.flush()
 
     def margin(self, body: dict[str, Any]) -> None:
         """Answer what is asked behind the measured answers: two tokens are nearly as likely."""
