@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from monitor.checks.digest import canonical_json, digest_of, model_identity
+from monitor.checks.digest import canonical_json, digest_of, measured_part, model_identity
 from monitor.checks.loader import load_check, load_checks, read_file
 from monitor.domain import Check, Expectation, ModelSpec, Requirements
 from monitor.resources import resource_dir
@@ -39,6 +39,11 @@ OTHER_MODEL = ModelSpec(name="x", kind="synthetic", recipe={"seed": 8})
 )
 def test_what_changes_the_measurement_changes_the_digest(change: dict[str, Any]) -> None:
     assert digest_of(replace(BASE, **change)) != BASE.digest
+
+
+def test_how_several_streams_are_kept_busy_is_part_of_what_is_measured() -> None:
+    assert "load" not in measured_part(BASE), "one stream is measured as ever: its series goes on"
+    assert measured_part(replace(BASE, concurrency=4))["load"] == "closed loop"
 
 
 @pytest.mark.parametrize("change", [{"max_tokens": 1}, {"text": "other"}, {"id": "other"}])

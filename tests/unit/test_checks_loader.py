@@ -101,6 +101,41 @@ def test_a_matrix_expands_to_checks_of_their_own(tmp_path: Path) -> None:
     assert len({check.digest for check in mine.values()}) == 4
 
 
+def test_estimates_can_be_those_of_one_combination(tmp_path: Path) -> None:
+    text = TEXT.replace("draft_length = 3\n", "") + "[estimate_minutes.n4]\nfull = 3\n"
+    checks = loader.load_checks([folder(tmp_path, text + "[matrix]\ndraft_length = [2, 4]\n")])
+    assert checks["mine.n2"].estimate_minutes == {"quick": 1, "full": 2}
+    assert checks["mine.n4"].estimate_minutes == {"quick": 1, "full": 3}
+    assert "`estimate_minutes.n4` fits no combination" in refusal(
+        tmp_path, text + "[matrix]\nrepeats = [1]\n"
+    )
+
+
+STREAMS = TEXT.replace("draft_length = 3\n", "draft_length = 3\nconcurrency = 2\n")
+
+
+def test_a_tier_with_too_few_prompts_for_its_streams_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    text = refusal(tmp_path, STREAMS)
+    assert "the quick tier of mine has 2 answers for 2 streams" in text
+    assert "fewer than 4" in text
+    assert "raise `quick_prompts_per_workload` or `repeats`" in text
+    text = refusal(
+        tmp_path, STREAMS.replace("[model]", "quick_prompts_per_workload = 9\n[model]", 1), [prompt(0)]
+    )
+    assert "the quick tier of mine has 1 answers" in text
+
+
+@pytest.mark.parametrize("added", ["quick_prompts_per_workload = 4", "repeats = 2"])
+def test_twice_as_many_answers_as_streams_are_enough(tmp_path: Path, added: str) -> None:
+    text = STREAMS.replace("[model]", f"{added}\n[model]", 1)
+    assert loader.load_check("mine", [folder(tmp_path, text)]).concurrency == 2
+
+
+def test_one_stream_takes_any_number_of_prompts(tmp_path: Path) -> None:
+    text = TEXT.replace("[model]", "quick_prompts_per_workload = 1\n[model]", 1)
+    assert loader.load_check("mine", [folder(tmp_path, text, [prompt(0)])]).concurrency == 1
+
+
 def test_an_unknown_check_is_answered_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'synthetic-qwen35-cpu'"):
         loader.load_check("synthetic-qwen-cpu")

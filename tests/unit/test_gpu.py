@@ -121,6 +121,29 @@ def test_a_slowdown_by_the_hardware_contaminates_and_one_by_the_setup_is_flagged
     assert watch.since(watch.mark()).contaminated_by == (), "only the stretch in which it happened"
 
 
+@pytest.mark.parametrize(
+    ("from_s", "to_s", "met"),
+    [
+        (0.2, 1.8, False),
+        (1.0, 2.0, False),
+        # Between two looks nobody knows: what the next one sees may have been there.
+        (1.5, 2.5, True),
+        (3.0, 3.5, True),
+        (3.5, 3.6, True),
+        (4.0, 5.0, False),
+        (9.0, 9.5, False),
+    ],
+)
+def test_a_slowdown_is_laid_to_the_answers_around_the_looks_that_saw_it(
+    driver: nvml.Driver, card: Card, from_s: float, to_s: float, met: bool
+) -> None:
+    watch = watch_of(card)  # it looks each second, for the first time at 0
+    for second in range(1, 6):
+        driver.cards[0].reasons = 0x40 if second == 3 else 0
+        watch.check()
+    assert watch.between(from_s, to_s).contaminated_by == (("hardware thermal slowdown",) if met else ())
+
+
 def test_a_process_that_comes_meanwhile_contaminates_where_processes_can_be_told_apart(
     driver: nvml.Driver, card: Card
 ) -> None:

@@ -282,3 +282,34 @@ def test_clocks_under_a_power_cap_are_told_and_decide_nothing() -> None:
 @pytest.mark.parametrize("facts", [{"flags": [1]}, {"flags": {"x": "y"}}, {"contaminated": "many"}])
 def test_a_strange_record_of_the_gpu_is_not_believed(facts: dict[str, Any]) -> None:
     assert judged(lambda s: gpu_facts(s, **facts)).verdict is Verdict.UNCHANGED
+
+
+SIXTEEN = Truth(noise=0.005, header={"concurrency": 16})
+
+
+def of_streams(share: object, concurrency: int = 16) -> Judgement:
+    truth = replace(SIXTEEN, header={"concurrency": concurrency})
+    reference = session_facts(measure(truth, blocks=6), **{"streams.full_share": 0.9})
+    candidate = session_facts(measure(truth, start=LATER, seed=2), **{"streams.full_share": share})
+    return judge(reference, candidate)
+
+
+def test_rates_that_are_partly_those_of_fewer_streams_are_told_and_decide_nothing() -> None:
+    found = of_streams(0.52)
+    (guard,) = [guard for guard in found.guards if guard.name == "streams of the candidate"]
+    assert (guard.tripped, guard.outcome) == (True, None)
+    assert "all 16 streams were busy for only 52 % of the decode time" in guard.detail
+    assert "effective configuration" not in tripped(found)
+    assert found.verdict is Verdict.UNCHANGED
+
+
+def test_streams_that_were_busy_are_told_without_alarm() -> None:
+    (guard,) = [guard for guard in of_streams(0.84).guards if guard.name == "streams of the candidate"]
+    assert (guard.tripped, guard.detail) == (False, "all 16 busy for 84 % of the decode time or more")
+
+
+@pytest.mark.parametrize(("share", "concurrency"), [(0.1, 1), (None, 16), ("much", 16)])
+def test_nothing_is_said_of_streams_where_there_is_one_or_nothing_is_known(
+    share: object, concurrency: int
+) -> None:
+    assert "streams of the candidate" not in {guard.name for guard in of_streams(share, concurrency).guards}
