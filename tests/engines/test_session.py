@@ -121,6 +121,20 @@ def test_two_streams_are_answered_by_one_server(measure: Measure) -> None:
     assert (session.effective or {})["slots"] == 2
 
 
+def test_four_streams_are_kept_busy_and_counted_to_the_token(measure: Measure) -> None:
+    base = [p for workload in load_check("synthetic-qwen35-tiny").workloads for p in workload.prompts]
+    lengths = (32, 160, 48, 96, 192, 64, 40, 128)
+    prompts = [
+        replace(base[i % len(base)], id=f"q{i}", max_tokens=lengths[i % len(lengths)]) for i in range(40)
+    ]
+    session, samples = measure(NEWEST, Arm.MTP, concurrency=4, prompts=prompts)
+    facts = session.effective or {}
+    # Asked in groups of four it is between a third and a half.
+    assert facts["streams.full_share"] > 0.8
+    assert facts["counter.drafted"] == sum(s.drafted or 0 for s in samples)
+    assert facts["counter.accepted"] == sum(s.accepted or 0 for s in samples)
+
+
 def test_an_engine_killed_inside_a_session_is_a_crash(measure: Measure) -> None:
     def kill(_: Sample) -> None:
         keeper.send([pid for pid in tagged_by(os.getpid()) if _is_launcher(pid)], signal.SIGKILL)

@@ -109,7 +109,7 @@ def test_as_many_as_asked_for_are_under_way_until_the_last_has_started(tmp_path:
     # The samples are in the order of the tier, whatever was asked when.
     assert [sample.prompt for sample in samples] == [prompt.id for prompt in PROMPTS]
     assert [sample.n for sample in samples] == list(LENGTHS)
-    # The end, when nothing waits, is a seventh of it; a busy test machine adds what it takes to start another.
+    # The end, when nothing waits, is a seventh of it; on a busy machine it takes a while to start another.
     assert 0.5 < float(str(facts(session)["streams.full_share"])) < 1
 
 
