@@ -34,6 +34,8 @@ from standins.github_documents import REPOSITORY, sha_of
 from standins.github_exchange import Fault
 from standins.searches import BROKEN, GOOD, WORSE_HEAD
 from standins.service import CHECK, World, check
+from standins.web import Recorder
+from standins.web_reading import client_of
 
 GOOD_END, BAD_END = "0.32.0", "0.33.0"
 SHARED, LAST = 60, 100
@@ -304,6 +306,23 @@ def test_it_waits_for_whom_it_asks_and_says_so(
         assert (now.state, now.first_bad.version) == (BisectionState.FOUND, home.version(84))
 
 
+def test_the_service_reads_as_part_of_its_work_and_not_while_it_looks_for_some(tmp_path: Path) -> None:
+    with house(tmp_path, 84) as home, home.station() as station:
+        home.begun(station)
+        home.github.faults = [Fault.SECONDARY]
+        pipeline.work(station)
+        home.world.wait(hours=1)
+        assert pipeline.is_work_due(station)
+        assert len(home.github.asked("compare")) == 1
+        assert home.place.read() == []
+        # Whoever asks for it beside the service leaves the reading to that.
+        with station.on_duty("a service"):
+            assert home.begun(station).state is BisectionState.RUNNING
+        assert home.place.read() == []
+        pipeline.work(station)
+        assert as_it_stands(station).state is BisectionState.FOUND
+
+
 def test_a_wheel_that_was_replaced_is_told_and_not_installed(tmp_path: Path) -> None:
     with house(tmp_path, 84) as home, home.station() as station:
         search = home.begun(station)
@@ -341,6 +360,9 @@ def test_the_terminal_and_scripts_are_told_the_commit(
         assert document["commits"]["range"] == f"{sha_of(83)[:9]}..{sha_of(84)[:9]}"
         (first,) = [item for item in document["releases"] if item["version"] == document["first_bad"]]
         assert first["commit"] == sha_of(84)
+        page = client_of(station, Recorder()).get("/bisections/1").text
+        assert f'title="{sha_of(84)}">commit</span>' in page
+        assert f"So commit {sha_of(84)[:9]} brought it." in page
         facts = bisection_facts(station, as_it_stands(station))
         assert [line.commit for line in facts.releases if line.version == facts.first_bad] == [sha_of(84)]
 

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from monitor.domain import Package
 from monitor.errors import ConfigurationError, SourceError, SourceLiedError
 from monitor.net import Http
 from monitor.releases.commit_wheels import CommitWheels
 from monitor.settings_tables import SourceSettings
 from standins.commit_place import CommitPlace
+from standins.environments import made
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -175,3 +177,11 @@ def test_two_processes_that_read_at_once_both_remember(place: CommitPlace, tmp_p
         first.of_commit(OLD)
     place.publish("a" * 40, 7)
     assert len(source(place, tmp_path).poll()) == 3
+
+
+def test_the_wheel_of_a_commit_installs_from_where_it_lies(place: CommitPlace, tmp_path: Path) -> None:
+    place.keep(OLD, 3)
+    found = source(place, tmp_path).of_commit(OLD)
+    assert found is not None
+    built = made(tmp_path).provision(found.artifacts[0], SourceSettings(project="vllm"))
+    assert built.packages == (Package("vllm", found.version, found.artifacts[0].sha256),)
