@@ -1,7 +1,8 @@
 """The line of a log that says why an engine ended; often it is not the last one.
 
 An engine of several processes prints its reason where it happened, then once more for each process that heard
-of it, and those repetitions only point back. So the last line counts that names an error and is none of them.
+of it, and those repetitions only point back. So the last line counts that names an error and is none of them;
+one whose own explanation is to look further up does not count either, as long as something is named there.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _POINTS_BACK = re.compile(
     r"|for further information visit|initialization failed due to an exception",
     re.IGNORECASE,
 )
+_LOOK_UP = re.compile(r"check the logs|see (?:the )?logs?\b", re.IGNORECASE)
 _TRACE = re.compile(r"^\s*(?:Traceback|File \"|\^+|~+|During handling|The above exception)")
 
 
@@ -45,8 +47,9 @@ def telling(log: Path) -> str:
         serious = [line for line, said in zip(lines, raw, strict=True) if _level(said) in _SERIOUS]
         plain = [line for line in lines if line.strip()]
         return proc.one_line((serious or plain or [""])[-1], _LIMIT)
-    said = [lines[named[-1]].strip()]
-    for number in range(named[-1] + 1, min(len(lines), named[-1] + 1 + _FOLLOWING)):
+    reason = next((number for number in reversed(named) if not _refers_back(lines, number)), named[-1])
+    said = [lines[reason].strip()]
+    for number in range(reason + 1, min(len(lines), reason + 1 + _FOLLOWING)):
         line = lines[number]
         if not line.strip() or _TRACE.match(line) or _ERROR.search(line) or _POINTS_BACK.search(line):
             break
@@ -54,6 +57,12 @@ def telling(log: Path) -> str:
             break
         said.append(line.strip())
     return proc.one_line(" ".join(said), _LIMIT)
+
+
+def _refers_back(lines: list[str], number: int) -> bool:
+    """Say whether what belongs to an error is no more than that the reason stands in the log before it."""
+    following = lines[number + 1 : number + 2]
+    return any(line[:1].isspace() and _LOOK_UP.search(line) is not None for line in following)
 
 
 def _level(line: str) -> str | None:

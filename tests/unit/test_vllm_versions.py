@@ -326,5 +326,21 @@ def test_the_last_words_are_the_reason_and_not_who_heard_of_it(tmp_path: Path, l
     assert len(words) <= 400
 
 
+def test_an_error_that_sends_its_reader_up_the_log_is_not_the_reason(tmp_path: Path) -> None:
+    level = "(APIServer pid=6) ERROR 11-28 23:25:52 [registry.py:1120] "
+    cause = "ImportError: libnuma.so.1: cannot open shared object file: No such file or directory"
+    said = (
+        "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n"
+        "  Value error, Model architectures ['MiMoForCausalLM'] failed to be inspected. "
+        "Please check the logs for more details. [type=value_error]\n"
+        "    For further information visit the documentation\n"
+    )
+    file = tmp_path / "engine.log"
+    file.write_text(f"{level}Traceback (most recent call last):\n{level}{cause}\n{said}", encoding="utf-8")
+    assert lastwords.telling(file) == cause
+    file.write_text(said, encoding="utf-8")
+    assert lastwords.telling(file).startswith("pydantic_core._pydantic_core.ValidationError")
+
+
 def test_a_missing_log_has_no_last_words(tmp_path: Path) -> None:
     assert lastwords.telling(tmp_path / "none.log") == ""
