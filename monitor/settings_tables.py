@@ -243,8 +243,8 @@ class UvSettings(Table):
     torch_backend: TorchBackend | None = Field(
         None,
         description="Build of PyTorch that engines get, from PyTorch's own index: `auto` (what the driver "
-        "runs), `cpu`, `cu129`, `cu130`, … It has to be the CUDA that the engine's wheel was built for. "
-        "Default: the one of the package index.",
+        "runs), `cpu`, `cu129`, `cu130`, … It has to be the CUDA that the engine's wheel was built for; a "
+        "wheel whose version ends with that (`….cu129`) gets it in any case. Default: the package index's.",
     )
 
 

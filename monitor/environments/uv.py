@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ _RESOLVE_S = 1800.0  # reading metadata, and the artifact itself
 _INSTALL_S = 7200.0  # vLLM brings several GB
 _ASK_S = 120.0
 _MAX_ARTIFACT_BYTES = 8 * 2**30
+_BACKEND = re.compile(r"(?:^|\.)(cu\d{2,3}|cpu)$")
 _WHEELS_ONLY = ("--only-binary", ":all:")
 
 
@@ -57,7 +59,7 @@ class WheelBuilder:
 
     def key(self, artifact: Artifact) -> str:
         """Return the name of the artifact's environment on the configured Python."""
-        backend = self._settings.torch_backend
+        backend = self._torch_backend(artifact)
         return record.key_of(artifact, f"{self.python_name}-{backend}" if backend else self.python_name)
 
     def build(self, order: Order) -> Environment:
@@ -99,7 +101,7 @@ class WheelBuilder:
         tell(f"resolving {artifact.project} {artifact.version}")
         resolve = [
             *("pip", "compile", "--quiet", "--format", "pylock.toml", *_WHEELS_ONLY, *python),
-            *(*uv.find_links(), *self._torch(), "--output-file", str(lock), str(asked)),
+            *(*uv.find_links(), *self._torch(artifact), "--output-file", str(lock), str(asked)),
         ]
         if left_out := leftout.overrides(artifact.project):
             without = building / "without.txt"
@@ -113,15 +115,25 @@ class WheelBuilder:
         tell(f"installing {len(pins)} package{'s' if len(pins) > 1 else ''}")
         install = [
             *("pip", "install", "--require-hashes", "--no-deps", "--compile-bytecode", *_WHEELS_ONLY),
-            *(*python, *uv.find_links(), *self._torch(), "--requirement", str(pinned)),
+            *(*python, *uv.find_links(), *self._torch(artifact), "--requirement", str(pinned)),
         ]
         _online_then_offline(uv, install, building, _INSTALL_S, offline=offline)
         return pins
 
-    def _torch(self) -> list[str]:
+    def _torch(self, artifact: Artifact) -> list[str]:
         """Return the option by which uv takes PyTorch from the index of one CUDA version."""
-        backend = self._settings.torch_backend
+        backend = self._torch_backend(artifact)
         return ["--torch-backend", backend] if backend else []
+
+    def _torch_backend(self, artifact: Artifact) -> str | None:
+        """Return what the artifact was built for, where its version says that, else what is configured.
+
+        vLLM's wheels for another CUDA than its default one have it at the end of their local version
+        (`0.33.1rc1.dev7+g1a2b3c4d5.cu129`): beside another PyTorch their kernels do not load.
+        """
+        local = artifact.version.partition("+")[2]
+        found = _BACKEND.search(local)
+        return found[1] if found else self._settings.torch_backend
 
     def _brought(self, order: Order, wanted: Wanted, error: MonitorError) -> str:
         artifact = order.artifact

@@ -27,25 +27,49 @@ from standins.wheels import wheel
 DEAD = "http://127.0.0.1:9"  # the discard port: nobody listens
 
 
-def test_the_kind_of_pytorch_is_asked_of_uv_and_makes_an_environment_of_its_own(
-    tmp_path: Path, index: IndexServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[list[str]] = []
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Every command that environments are made with."""
+    commands: list[list[str]] = []
     real = command.run_bound
 
     def noted(words: Sequence[str], *rest: Any) -> tuple[int, str, str]:
-        asked.append(list(words))
+        commands.append(list(words))
         return real(words, *rest)
 
+    monkeypatch.setattr(command, "run_bound", noted)
+    return commands
+
+
+def backends(asked: Sequence[Sequence[str]]) -> set[str | None]:
+    """Return the builds of PyTorch that uv was asked for while it resolved and installed."""
+    steps = [words for words in asked if list(words[1:3]) in (["pip", "compile"], ["pip", "install"])]
+    assert len(steps) == 2
+    flag = "--torch-backend"
+    return {words[words.index(flag) + 1] if flag in words else None for words in steps}
+
+
+def test_the_kind_of_pytorch_is_asked_of_uv_and_makes_an_environment_of_its_own(
+    tmp_path: Path, index: IndexServer, asked: list[list[str]]
+) -> None:
     artifact = publish(index)
     plain = made(tmp_path).provision(artifact, source(index))
-    monkeypatch.setattr(command, "run_bound", noted)
+    assert backends(asked) == {None}
+    asked.clear()
     uv = UvSettings(cache_dir=tmp_path / "cache", torch_backend="cu130")
     found = Environments.at(tmp_path / "environments", uv=uv).provision(artifact, source(index))
     assert found.key == f"{plain.key}-cu130"
-    for step in ("compile", "install"):
-        (words,) = [words for words in asked if words[1:3] == ["pip", step]]
-        assert words[words.index("--torch-backend") + 1] == "cu130"
+    assert backends(asked) == {"cu130"}
+
+
+def test_a_wheel_for_another_cuda_gets_the_pytorch_for_that(
+    tmp_path: Path, index: IndexServer, asked: list[list[str]]
+) -> None:
+    artifact = publish(index, "1.1.dev7+g1a2b3c4d5.cu129")
+    uv = UvSettings(cache_dir=tmp_path / "cache", torch_backend="cu130")
+    found = Environments.at(tmp_path / "environments", uv=uv).provision(artifact, source(index))
+    assert found.key.endswith("-cu129")
+    assert backends(asked) == {"cu129"}
 
 
 def without_network(monkeypatch: pytest.MonkeyPatch) -> None:
