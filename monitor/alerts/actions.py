@@ -147,13 +147,15 @@ class IncidentActions:
                 old = epochs.get(db, incident.epoch_id)
                 if old is None:
                     raise AssertionError(f"epoch {incident.epoch_id} is gone")
+                check = station.checks.get(incident.check_id)
                 epochs.begin(
                     db,
                     machine_id=old.machine_id,
                     project=old.project,
                     check_digest=old.check_digest,
-                    conditions=conditions.conditions(station.host),
-                    reason=f"accepted as the reference: {why}",
+                    # A check that was taken away is not measured any more.
+                    conditions=conditions.conditions_here(station, check) if check else old.conditions,
+                    reason=f"{conditions.ACCEPTED}{why}",
                     who=who,
                     now=now,
                     reference_run_id=reference_run_id,

@@ -14,6 +14,8 @@ from monitor.store.queries.runs import Run
 
 _FIRST = "the first measurement of the series"
 _MONITOR = "monitor"
+ACCEPTED = "accepted as the reference: "
+"""How the reason of an epoch begins that a person's acceptance began; theirs follows."""
 
 
 def conditions(host: Host, weights: int = 1) -> dict[str, Any]:
@@ -39,14 +41,19 @@ def conditions(host: Host, weights: int = 1) -> dict[str, Any]:
     }
 
 
+def conditions_here(station: Station, check: Check) -> dict[str, Any]:
+    """Return the `conditions` under which a check is measured here from now on."""
+    lock = ModelLock(station.settings.state)
+    return conditions(station.host, max(lock.generation(spec) for spec in check.models))
+
+
 def current(station: Station, check: Check, project: str) -> Epoch:
     """Return the epoch a measurement made now belongs to, beginning one when the host has changed."""
     with station.store.write() as db:
         checks.save(db, check, now=station.clock())
         machine_id = station.host.machine_id
         found = epochs.current(db, machine_id=machine_id, project=project, check_digest=check.digest)
-        lock = ModelLock(station.settings.state)
-        now_here = conditions(station.host, max(lock.generation(spec) for spec in check.models))
+        now_here = conditions_here(station, check)
         if found is not None and found.conditions == now_here:
             return found
         return epochs.begin(

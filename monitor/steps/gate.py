@@ -217,7 +217,7 @@ def _holds(station: Station, db: Db, check: Check, run: Run) -> bool:
     return (
         epoch is not None
         and run.epoch_id == epoch.id
-        and epoch.conditions == stretches.conditions(station.host)
+        and epoch.conditions == stretches.conditions_here(station, check)
     )
 
 
@@ -228,7 +228,8 @@ def _forgiven(station: Station, db: Db, check: Check, run: Run) -> str | None:
     )
     accepted = runs.get(db, epoch.reference_run_id) if epoch and epoch.reference_run_id else None
     if epoch is not None and accepted is not None and accepted.artifact_sha256 == run.artifact_sha256:
-        return f"{epoch.who} accepted it as the reference: {epoch.reason}"
+        why = epoch.reason.removeprefix(stretches.ACCEPTED)
+        return f"{epoch.who} accepted it as the reference: {why}"
     for incident in incidents.of_run(db, run.id):
         if incident.state is IncidentState.FALSE_ALARM and run.id in {
             incident.first_bad_run_id,

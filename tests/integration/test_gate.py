@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from monitor import pipeline
 from monitor.alerts.actions import IncidentActions
+from monitor.checks.lock import ModelLock
 from monitor.cli import app
 from monitor.domain import RunState
 from monitor.errors import UnknownNameError
@@ -84,6 +85,26 @@ def test_every_way_of_asking_gives_one_answer(
     shown = ask(station, monkeypatch, spec(release))
     assert shown.exit_code == code
     assert said in " ".join(shown.stdout.split())
+
+
+def test_an_answer_holds_while_weights_are_measured_that_a_person_accepted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ModelLock, "generation", lambda *_: 2)
+    world = small_world(tmp_path)
+    with world.station() as station:
+        for release, build in ((FIRST, GOOD), (QUIET, GOOD), (WORSE, WORSE_HEAD)):
+            world.release(release, build)
+            pipeline.cycle(station)
+            world.wait(hours=1)
+        assert gate(station, spec(QUIET)).safety is Safety.SAFE
+        assert gate(station, spec(WORSE)).safety is Safety.REGRESSED
+        IncidentActions(station).accept(1, "anna", "wanted")
+        found = gate(station, spec(WORSE))
+        assert (found.safety, found.reason) == (Safety.SAFE, "anna accepted it as the reference: wanted")
+        world.release(NEW, WORSE_HEAD)
+        pipeline.cycle(station)
+        assert gate(station, spec(NEW)).safety is Safety.SAFE, "compared with the accepted one"
 
 
 def test_what_is_not_known_is_an_error_of_whoever_asks(
