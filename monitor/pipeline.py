@@ -12,12 +12,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from sqlmodel import Session as Db
 
 from monitor import bisect as bisecting
 from monitor import sweep as sweeping
 from monitor.alerts.deliver import deliver
+from monitor.alerts.discovered import write_discovered
 from monitor.alerts.incidents import announce
 from monitor.alerts.quarantine import notice_quarantine
 from monitor.alerts.reminders import remind
@@ -39,11 +41,12 @@ from monitor.domain import (
 from monitor.errors import MonitorError, UnknownNameError
 from monitor.judge.recovery import has_recovered
 from monitor.steps import calibrate as calibrating
+from monitor.steps import discover as discovering
 from monitor.steps import drift, earlier, epochs, onward, predecessor
 from monitor.steps import plan as planning
 from monitor.steps.borrow import borrowed
 from monitor.steps.confirm import Unconfirmable, confirm, confirm_alone, unconfirmed
-from monitor.steps.discover import Poll, discover, is_due, listing, measurable
+from monitor.steps.discover import Poll, is_due, listing, measurable
 from monitor.steps.gpu import make_ready
 from monitor.steps.measure import Bench, Build
 from monitor.steps.news import plan_news
@@ -120,6 +123,12 @@ def cycle(station: Station) -> list[Poll]:
     work(station)
     tell(station)
     return polls
+
+
+def discover(station: Station, project: str | None = None, *, only_due: bool = False) -> list[Poll]:
+    """Ask the sources what exists, and write who wants to hear of it; see `steps.discover.discover`."""
+    found = partial(write_discovered, station)
+    return discovering.discover(station, project, only_due=only_due, found=found)
 
 
 def look(station: Station, *, only_due: bool = False) -> list[Poll]:

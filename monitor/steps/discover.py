@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import platform
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from monitor.domain import ReleaseState, SkipReason
+from sqlmodel import Session as Db
+
+from monitor.domain import ReleaseState, SkipReason, version_order
 from monitor.errors import ArtifactChangedError, SourceError
 from monitor.releases import policy
 from monitor.releases.policy import Decision
@@ -15,6 +18,7 @@ from monitor.releases.projects import PROJECTS
 from monitor.settings_tables import SourceSettings
 from monitor.steps.station import Station
 from monitor.store.queries import listings, polls, releases
+from monitor.store.queries.polls import SourceState
 from monitor.store.queries.releases import ReleaseRow
 
 
@@ -32,11 +36,22 @@ class Poll:
     """Why it could not be read; what was known stays."""
 
 
-def discover(station: Station, project: str | None = None, *, only_due: bool = False) -> list[Poll]:
+Found = Callable[[Db, str, str, Sequence[str]], object]
+"""Is told of new releases in the transaction that stores them: project, channel, versions."""
+
+
+def discover(
+    station: Station,
+    project: str | None = None,
+    *,
+    only_due: bool = False,
+    found: Found | None = None,
+) -> list[Poll]:
     """Ask every source (or those of one project) and store what it lists; a dead source stops no other.
 
     With `only_due` a source is left alone that was asked a short while ago, failed often, or asked for a
-    pause: `_next_look` says for how long.
+    pause: `_next_look` says for how long. `found` hears of what is new, but for what a source listed when it
+    was first read: that is history.
 
     Raises:
         ArtifactChangedError: when a file kept its name and changed its content. Everything else was stored.
@@ -51,7 +66,7 @@ def discover(station: Station, project: str | None = None, *, only_due: bool = F
             before = polls.get(db, settings.project, settings.channel)
         if only_due and before is not None and before.due_at > station.clock():
             continue
-        poll, told = _ask(station, settings, failures=before.failures if before else 0)
+        poll, told = _ask(station, settings, before, found)
         asked.append(poll)
         changed += told
     if changed:
@@ -73,7 +88,7 @@ def is_due(station: Station) -> bool:
 
 
 def _ask(
-    station: Station, settings: SourceSettings, *, failures: int
+    station: Station, settings: SourceSettings, before: SourceState | None, found: Found | None
 ) -> tuple[Poll, tuple[tuple[str, str, str], ...]]:
     source = station.source_of(settings)
     station.progress.stage(f"asking {source.address} for releases of {settings.project}")
@@ -82,7 +97,8 @@ def _ask(
         listed = source.poll()
     except SourceError as error:
         now = station.clock()
-        due_at = now + _next_look(station, failures + 1, error.retry_after_s)
+        failures = (before.failures if before is not None else 0) + 1
+        due_at = now + _next_look(station, failures, error.retry_after_s)
         with station.store.write() as db:
             polls.note(db, *stream, address=source.address, error=error.what, due_at=due_at, now=now)
         return Poll(*stream, source.address, 0, (), 0, error), ()
@@ -92,9 +108,11 @@ def _ask(
         wrong = f"{recorded.changed[0][0]} has changed its content" if recorded.changed else ""
         due_at = now + _next_look(station, 0, None)
         polls.note(db, *stream, address=source.address, error=wrong, due_at=due_at, now=now)
+        if found is not None and recorded.new and before is not None and before.answered_at is not None:
+            found(db, *stream, sorted((version for _, version in recorded.new), key=version_order))
     settle(station, settings)
-    found = Poll(*stream, source.address, len(listed), recorded.new, len(recorded.withdrawn))
-    return found, recorded.changed
+    poll = Poll(*stream, source.address, len(listed), recorded.new, len(recorded.withdrawn))
+    return poll, recorded.changed
 
 
 def _next_look(station: Station, failures: int, retry_after_s: float | None) -> timedelta:

@@ -10,9 +10,10 @@ import pytest
 
 from monitor import pipeline
 from monitor.alerts.stale import reasons
-from monitor.domain import RunState, SkipReason, Verdict
+from monitor.domain import MessageType, RunState, SkipReason, Verdict
 from monitor.settings import HostSettings, SourceSettings
-from monitor.store.queries import epochs, polls, queue, releases, runs
+from monitor.settings_tables import DestinationSettings
+from monitor.store.queries import epochs, outbox, polls, queue, releases, runs
 from standins.service import PROJECT, World, cycle
 from standins.service_reading import ended
 
@@ -93,6 +94,28 @@ def test_a_release_that_is_taken_back_while_it_waits_is_skipped_and_comes_back_a
         world.release("2026.7.9713")
         cycle(station, world)
         assert ended(station)[-1] == ("2026.7.9713", RunState.DONE, Verdict.UNCHANGED)
+
+
+def test_who_asks_for_it_hears_of_new_releases_once_and_nothing_of_what_was_there_at_first(
+    world: World,
+) -> None:
+    asks = {"name": "pipeline", "kind": "webhook", "url": "http://127.0.0.1:9/"}
+    wants = DestinationSettings.model_validate(asks | {"events": ["release.discovered"]})
+    other = DestinationSettings.model_validate(asks | {"name": "team"})
+    with world.station(destinations=(wants, other)) as station:
+        pipeline.look(station)
+        world.wait(hours=1)
+        for version in ("2026.8.10229", "2026.7.9713"):
+            world.release(version)
+        for _ in range(2):
+            pipeline.look(station)
+            world.wait(hours=1)
+        with station.store.read() as db:
+            (message,) = outbox.messages(db)
+            to = {one.destination for one in outbox.deliveries(db)}
+    assert (message.type, to) == (MessageType.RELEASE_DISCOVERED, {"pipeline"})
+    assert message.data["title"] == f"New: {PROJECT} 2026.7.9713, 2026.8.10229 (stable)"
+    assert message.data["total"] == 2
 
 
 # ---------------------------------------------------------------------------------------------
