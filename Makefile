@@ -42,7 +42,7 @@ tests: $(READY) $(CHROMIUM) ## unit, integration, acceptance and browser tests, 
 		--ignore tests/acceptance/test_ten_releases.py tests/acceptance tests/browser tests/integration tests/unit
 	$(BIN)/coverage report
 
-test-engines: $(READY) ## real engines over builds months apart, and ten kinds of release (slow)
+test-engines: $(READY) /usr/bin/podman ## real engines over builds months apart, and ten kinds of release (slow)
 	$(BIN)/pytest tests/engines tests/acceptance/test_ten_releases.py
 
 test-gpu: $(READY) ## what needs a real GPU; elsewhere each test says what is missing
@@ -64,6 +64,12 @@ lock: $(READY) ## choose the newest versions that fit, with their hashes
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) build dist demo .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+# For releases that are images: podman, a registry, and what makes a small Debian. A docker service is used as well
+# where there is one.
+/usr/bin/podman:
+	$$(test "$$(id -u)" = 0 || echo sudo) sh -c \
+		'apt-get update -qq && apt-get install -y -qq podman runc docker-registry mmdebstrap'
 
 # Debian's Chromium, for the tests that open the report in a real browser.
 /usr/bin/chromium:

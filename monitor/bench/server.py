@@ -47,6 +47,7 @@ class Server:
         self.dialect = engine.dialect(setup.check)
         self.startup_s: float | None = None
         self._address: str | None = None
+        self._pid_in_container: int | None = None
         launch = engine.launch(setup)
         self._begun_s = time.monotonic()
         self._process = None if launch is None else self._start(launch, device or {})
@@ -60,13 +61,19 @@ class Server:
 
     @property
     def pid(self) -> int | None:
-        """Return the id of the engine's first process, None where it is not a process of ours.
+        """Return the id of the engine's first process, None where it cannot be told.
 
-        So it is with an engine that runs already, and in a container, whose processes are its service's.
+        So it is with an engine that runs already, and in a container that is not ready yet or not on this
+        machine.
         """
         if self._process is None or container.is_container(self.setup.environment):
-            return None
+            return self._pid_in_container
         return self._process.pid
+
+    @property
+    def inherits(self) -> bool:
+        """Whether places of this machine reach the engine: not one that runs already, or in an image."""
+        return self._process is not None and not container.is_container(self.setup.environment)
 
     async def wait_until_ready(self) -> None:
         """Wait until it answers, and note how long that took since the start.
@@ -96,6 +103,8 @@ class Server:
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
         if self._process is not None:
             self.startup_s = time.monotonic() - self._begun_s
+            # Only now: a container has no process before it runs.
+            self._pid_in_container = container.pid_of(self.setup.environment, self.setup.scratch)
 
     def explain(self, error: EngineError) -> EngineError:
         """Return the error to raise for `error`, with how the process ended and the end of its log."""

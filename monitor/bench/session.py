@@ -184,7 +184,7 @@ class _Work:
 
     def _inherited(self) -> dict[str, str]:
         """Return what the engine got of this machine; one that runs already, or in an image, got nothing."""
-        return {} if self._server.pid is None else inherited(on_gpu=bool(self._watch.device))
+        return inherited(on_gpu=bool(self._watch.device)) if self._server.inherits else {}
 
     async def _inquire(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         """Ask for margins, last of all: nothing that is measured comes after it."""

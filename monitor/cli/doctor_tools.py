@@ -18,7 +18,7 @@ UV_DEADLINE_S = 20.0
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Yield what was found of Python, uv and, where a release is compiled here, the compilers."""
+    """Yield what was found of Python, uv and, where releases need them, compilers and a container tool."""
     from monitor.environments.uv import WheelBuilder  # noqa: PLC0415
 
     topic = "tools"
@@ -40,6 +40,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
     compiled = [source.project for source in settings.sources if is_compiled(source.project)]
     if compiled:
         yield _compilers(settings, compiled)
+    imaged = [source.project for source in settings.sources if source.kind == "registry"]
+    if imaged:
+        yield _container_tool(imaged)
 
 
 def _compilers(settings: Settings, projects: list[str]) -> Finding:
@@ -52,6 +55,17 @@ def _compilers(settings: Settings, projects: list[str]) -> Finding:
         return Finding("tools", "compilers", State.WARNING, text, error.advice)
     cuda = f"; {found.cuda.version}" if found.cuda else ""
     return Finding("tools", "compilers", State.FINE, f"{found.cxx.version}{cuda}")
+
+
+def _container_tool(projects: list[str]) -> Finding:
+    from monitor.environments.container_tool import ContainerTool  # noqa: PLC0415
+
+    try:
+        tool = ContainerTool.find()
+    except MonitorError as error:
+        text = f"{error.what} Images of {' and '.join(projects)} cannot be measured."
+        return Finding("tools", "containers", State.WARNING, text, error.advice)
+    return Finding("tools", "containers", State.FINE, f"{tool.name} {tool.version} ({tool.program})")
 
 
 def _uv() -> str | None:

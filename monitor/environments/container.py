@@ -157,29 +157,46 @@ def name_in(scratch: Path) -> str:
     return f"mtp-monitor-{hashlib.sha256(str(scratch.resolve()).encode()).hexdigest()[:16]}"
 
 
+def pid_of(environment: Environment, scratch: Path) -> int | None:
+    """Return the first process of a session's container as this machine numbers it.
+
+    None where that cannot be told: the service may run on another machine or number its processes itself.
+    """
+    found = _order_of(environment.path)
+    pid = found[0].pid_of(name_in(scratch)) if found else None
+    try:
+        inside = pid is not None and Path(f"/proc/{pid}/cwd").readlink() == scratch.resolve()
+    except OSError:
+        inside = False
+    return pid if inside else None
+
+
 def end(environment: Environment, scratch: Path) -> None:
     """Remove the container of a session: its tool may have been killed before it could."""
-    try:
-        order = json.loads((environment.path / ORDER).read_text(encoding="utf-8"))
-        tool = ContainerTool(str(order["tool"]), dict(order["environment"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return
-    tool.remove(name_in(scratch))
+    if found := _order_of(environment.path):
+        tool, _ = found
+        tool.remove(name_in(scratch))
 
 
 def forget(folder: Path) -> None:
     """Remove the image of the environment in `folder`, when nothing else uses it."""
-    try:
-        order = json.loads((folder / ORDER).read_text(encoding="utf-8"))
-        tool, image = ContainerTool(str(order["tool"]), dict(order["environment"])), str(order["image"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return
-    tool.ask("image", "rm", image)
+    if found := _order_of(folder):
+        tool, image = found
+        tool.ask("image", "rm", image)
 
 
 def state_of(root: Path) -> str:
     """Return the name that containers of the environments at `root` are labelled with."""
     return hashlib.sha256(str(root.absolute()).encode()).hexdigest()[:16]
+
+
+def _order_of(folder: Path) -> tuple[ContainerTool, str] | None:
+    """Return the tool and the image of the environment in `folder`; None where it is none of an image."""
+    try:
+        order = json.loads((folder / ORDER).read_text(encoding="utf-8"))
+        return ContainerTool(str(order["tool"]), dict(order["environment"])), str(order["image"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _started(facts: Mapping[str, Any], artifact: Artifact) -> str:

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-_STAYS_HERE = {"PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "SHELL", "USER", "LOGNAME", "HOME"}
+_STAYS_HERE = {"PATH", "LD_LIBRARY_PATH", "CUDA_HOME", "PYTHONHOME", "SHELL", "USER", "LOGNAME", "HOME"}
+"""Places of this machine, which are others in the image."""
 
 
 def _named(value: Any) -> Iterator[Path]:
@@ -39,8 +40,14 @@ def command(order: dict[str, Any], arguments: list[str], scratch: Path) -> list[
     """Return the tool's command line."""
     name = f"mtp-monitor-{hashlib.sha256(str(scratch).encode()).hexdigest()[:16]}"
     words = [order["tool"], "run", "--rm", "--init", "--name", name, "--label", order["label"]]
+    podman = Path(order["tool"]).name == "podman"
     words += ["--pull", "never", "--network", "host", "--user", f"{os.getuid()}:{os.getgid()}"]
+    if podman and os.getuid() != 0:
+        # Without root podman numbers users anew, and the session's folder would be somebody else's.
+        words += ["--userns", "keep-id"]
     words += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--shm-size", "4g"]
+    # SELinux keeps containers out of folders that do not carry its label; relabelling weights is not for us.
+    words += ["--security-opt", "label=disable"]
     words += ["--workdir", str(scratch), "--mount", f"type=bind,source={scratch},target={scratch}"]
     seen = {scratch}
     if caches := os.environ.get("MTP_MONITOR_CACHES"):
@@ -53,7 +60,6 @@ def command(order: dict[str, Any], arguments: list[str], scratch: Path) -> list[
             seen.add(path)
             words += ["--mount", f"type=bind,source={path},target={path},readonly"]
     if os.environ.get("CUDA_VISIBLE_DEVICES"):
-        podman = Path(order["tool"]).name == "podman"
         words += ["--device", "nvidia.com/gpu=all"] if podman else ["--gpus", "all"]
     for variable in sorted(os.environ.keys() - _STAYS_HERE):
         words += ["--env", variable]

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,13 @@ from monitor.proc import one_line
 TOOLS = ("docker", "podman")
 LABEL = "io.mtp-monitor.state"
 """On every container of ours: which state folder it belongs to."""
-# Decides which service the command speaks to, and where a rootless one keeps its images.
-_PASSED_ON = ("DOCKER_HOST", "DOCKER_CONFIG", "DOCKER_CONTEXT", "CONTAINER_HOST", "XDG_RUNTIME_DIR", "HOME")
+# Decides which service the command speaks to, what it knows of registries and where it keeps its images.
+_PASSED_ON = (
+    *("HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME"),
+    *("DOCKER_HOST", "DOCKER_CONFIG", "DOCKER_CONTEXT", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY"),
+    *("CONTAINER_HOST", "CONTAINERS_CONF", "CONTAINERS_REGISTRIES_CONF", "CONTAINERS_STORAGE_CONF"),
+    "REGISTRY_AUTH_FILE",
+)
 _ASK_S = 60.0
 _MAX_BYTES = 16 * 2**20
 
@@ -38,6 +43,8 @@ class ContainerTool:
 
     program: str
     environment: Mapping[str, str]
+    version: str = ""
+    """Of its service."""
 
     @property
     def name(self) -> str:
@@ -58,9 +65,9 @@ class ContainerTool:
             if (program := shutil.which(name)) is None:
                 continue
             tool = cls(program, {**kept, "PATH": os.environ.get("PATH", os.defpath)})
-            code, _, said = tool.ask("version", "--format", "{{.Server.Version}}")
+            code, out, said = tool.ask("version", "--format", "{{.Server.Version}}")
             if code == 0:
-                return tool
+                return replace(tool, version=one_line(out))
             found.append(f"{name} says: {one_line(said) or 'nothing'}")
         raise ProvisionError(
             f"An image needs docker or podman ({'; '.join(found) or 'neither is here'}).",
@@ -105,6 +112,11 @@ class ContainerTool:
         """Remove containers, running or not; those that are not there are no error."""
         if containers:
             self.ask("rm", "--force", *containers)
+
+    def pid_of(self, container: str) -> int | None:
+        """Return the first process of a running container, as its service numbers it."""
+        code, out, _ = self.ask("inspect", "--format", "{{.State.Pid}}", container)
+        return int(out) if code == 0 and out.strip().isdecimal() and int(out) > 0 else None
 
     def ours(self, state: str) -> list[str]:
         """Return the ids of the containers of a state folder, running or not."""

@@ -14,7 +14,7 @@ import pytest
 
 from monitor.domain import Artifact, Environment
 from monitor.engines.llama_server import LlamaServerEngine
-from monitor.environments import container
+from monitor.environments import container, container_run
 from monitor.environments.collection import Environments
 from monitor.errors import ArtifactChangedError, DiskFullError, MonitorError, ProvisionError, SourceError
 from monitor.settings_tables import SourceSettings, UvSettings
@@ -108,11 +108,14 @@ def measure(environment: Environment, folder: Path) -> Any:
 
 
 def test_a_session_is_served_from_the_container_and_nothing_is_left(
-    docker: DockerStandin, tmp_path: Path
+    docker: DockerStandin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/lib")
     session, samples = measure(provision(tmp_path), tmp_path)
     assert [sample.accepted for sample in samples] == [4, 4]
     assert session.effective["build"] == 11549
+    assert session.effective["memory.engine_bytes"] > 2**20, "of the container, not of its command"
+    assert not [name for name in session.effective if name.startswith("machine.")], "the image has its own"
     assert docker.running == []
     started = next(one for one in reversed(docker.asked) if one["arguments"][0] == "run")
     words = started["arguments"]
@@ -219,7 +222,45 @@ def test_another_image_than_was_asked_for_is_not_run(docker: DockerStandin, tmp_
     assert not [one for one in docker.asked if one["arguments"][0] == "run"]
 
 
-def test_without_a_service_that_answers_the_reason_is_said(docker: DockerStandin, tmp_path: Path) -> None:
+def test_without_a_service_that_answers_the_reason_is_said(
+    docker: DockerStandin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(docker.program.parent))  # there may be a podman on this machine
     docker.tell(down=True)
     with pytest.raises(ProvisionError, match="docker says: Cannot connect to the Docker daemon"):
         provision(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tool", "uid", "kept"), [("podman", 1000, True), ("podman", 0, False), ("docker", 1000, False)]
+)
+def test_podman_without_root_leaves_the_user_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: str, uid: int, kept: bool
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: uid)
+    order = {
+        "tool": f"/usr/bin/{tool}",
+        "label": "a=b",
+        "entrypoint": "python3",
+        "image": f"{VLLM}@sha256:{DIGEST}",
+    }
+    words = container_run.command(order, ["-m", "vllm"], tmp_path)
+    assert words[words.index("--user") + 1].startswith(f"{uid}:")
+    assert ("--userns" in words) is kept
+    assert words[-4:] == ["python3", f"{VLLM}@sha256:{DIGEST}", "-m", "vllm"]
+
+
+def test_places_of_this_machine_do_not_reach_the_image(docker: DockerStandin, tmp_path: Path) -> None:
+    environment = provision(tmp_path)
+    given = {
+        "CUDA_HOME": "/usr/local/cuda-12.9",
+        "LD_LIBRARY_PATH": "/opt/lib",
+        "PATH": os.defpath,
+        "SOME": "1",
+    }
+    subprocess.run(
+        [environment.path / "bin" / "llama-server", "--version"], cwd=tmp_path, env=given, check=True
+    )
+    words = docker.asked[-1]["arguments"]
+    assert "SOME" in words
+    assert not {"CUDA_HOME", "LD_LIBRARY_PATH", "PATH"} & set(words)

@@ -19,7 +19,7 @@ NOT_RUN, NOT_FOUND = 125, 127
 DOWN = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
 VALUED = {
     *("--name", "--label", "--pull", "--network", "--user", "--cap-drop", "--security-opt", "--shm-size"),
-    *("--workdir", "--mount", "--gpus", "--device", "--env", "--entrypoint"),
+    *("--workdir", "--mount", "--gpus", "--device", "--env", "--entrypoint", "--userns"),
 }
 
 
@@ -56,6 +56,13 @@ def ps(label: str) -> None:
     for one in sorted(CONTAINERS.glob("*.json")):
         if label in json.loads(one.read_text(encoding="utf-8"))["labels"]:
             sys.stdout.write(one.stem + "\n")
+
+
+def inspect(name: str) -> None:
+    one = CONTAINERS / f"{name}.json"
+    if not one.exists():
+        die(f"Error: No such object: {name}")
+    sys.stdout.write(f"{json.loads(one.read_text(encoding='utf-8'))['pid']}\n")
 
 
 def remove(names: list[str]) -> None:
@@ -132,6 +139,8 @@ def main() -> None:
             image(what, reference)
         case ["ps", *_, label]:
             ps(label.removeprefix("label="))
+        case ["inspect", "--format", "{{.State.Pid}}", name]:
+            inspect(name)
         case ["rm", "--force", *names]:
             remove(names)
         case ["run", *words]:
