@@ -283,18 +283,23 @@ def _not_runnable(reasons: Mapping[str, tuple[str, ...]], assigned: Sequence[str
             yield Finding("checks", name, State.NOTE, text)
 
 
-_CELL = re.compile(r"(.+\.)([a-z]+\d+)")
+_CELL = re.compile(r"(.+\.)([a-z]+)(\d+)")
 """An id of a matrix, as `x.n2`; the point of `qwen-3.6` is none."""
 
 
 def _short(ids: list[str]) -> list[str]:
     """Return ids with those of one matrix as one: x.{n2,n3}."""
-    ends: dict[str, list[str]] = {}
+    cells: dict[str, list[tuple[str, int]]] = {}
     for check_id in ids:
         found = _CELL.fullmatch(check_id)
-        stem, end = found.groups() if found else (check_id, "")
-        ends.setdefault(stem, []).append(end)
-    return [stem + (own[0] if len(own) == 1 else "{" + ",".join(own) + "}") for stem, own in ends.items()]
+        own = cells.setdefault(found[1] if found else check_id, [])
+        if found:
+            own.append((found[2], int(found[3])))
+    short = []
+    for stem, own in cells.items():
+        ends = [f"{axis}{value}" for axis, value in sorted(own)]
+        short.append(stem + (f"{{{','.join(ends)}}}" if len(ends) > 1 else "".join(ends)))
+    return short
 
 
 def _models(settings: Settings, checks: list[Check]) -> Iterator[Finding]:

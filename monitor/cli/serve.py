@@ -55,7 +55,7 @@ def keep(settings: Settings, *, schedule: bool, pages: bool) -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    for noisy in ("httpx", "apscheduler", "uvicorn"):
+    for noisy in ("httpx", "apscheduler", "uvicorn", "gguf"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     with Station.open(settings, _Log()) as station:
         Daemon(station, schedule=schedule, pages=pages).run()

@@ -49,7 +49,7 @@ def test_doctor_finds_a_bare_machine_able_and_leaves_nothing(
     checks = findings(done, "checks")
     assert checks["synthetic-qwen35-cpu"]["text"] == "runnable here"
     assert checks["gemma-4-31b-vllm-fp8.{n1,n2,n3,n4,n5,n6}"]["state"] == "note"
-    assert checks["qwen-3.6-27b-vllm-fp8-streams.{c16,c4}"]["state"] == "note"
+    assert checks["qwen-3.6-27b-vllm-fp8-streams.{c1,c4,c16}"]["state"] == "note"
     for alone in ("qwen-3.6-27b-vllm-fp8-beside", "gemma-4-31b-vllm-fp8-beside"):
         assert checks[alone]["state"] == "note"
     assert findings(done, "models")["synthetic-qwen35"]["state"] == "note"
