@@ -32,7 +32,7 @@ def test_models_lists_those_of_every_check_and_what_is_here(call: Call, tmp_path
     own_check(tmp_path / "checks")
     listed = {model["name"]: model for model in documented(call("models", "list", "--json"))["models"]}
     assert listed["gemma-4-31b-fp8"]["repository"] == "RedHatAI/gemma-4-31B-it-FP8-block"
-    assert len(listed["gemma-4-31b-fp8"]["checks"]) == 13  # six draft lengths, seven other ways
+    assert len(listed["gemma-4-31b-fp8"]["checks"]) == 14  # six draft lengths, eight other ways
     assert (listed["weights"]["present"], listed["weights"]["path"]) == (False, None)
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "w.gguf").write_bytes(b"x" * 10)
